@@ -1,0 +1,111 @@
+/** Sparse physical memory: a chunk exists once it was written, so a large machine costs what it touches. */
+import { assert } from '../assert.ts';
+
+/** Bytes of one chunk. A naturally aligned structure of up to this size never crosses a chunk. */
+export const CHUNK_BYTES = 0x1_0000;
+
+interface Chunk {
+  readonly view: DataView;
+  readonly bytes: Uint8Array;
+}
+
+function newChunk(): Chunk {
+  const buffer = new ArrayBuffer(CHUNK_BYTES);
+  return { view: new DataView(buffer), bytes: new Uint8Array(buffer) };
+}
+
+/** What reads of chunks that were never written see. Never written itself. */
+const ZEROS = newChunk();
+
+/**
+ * `size` bytes of RAM from physical address `base`; both are multiples of {@link CHUNK_BYTES}. Addresses are physical
+ * byte addresses below 2^52. The accessors expect addresses inside the RAM; the bus checks the rest.
+ */
+export class Memory {
+  readonly base: number;
+  readonly size: number;
+  readonly #chunks: (Chunk | undefined)[] = [];
+  #populated = 0;
+
+  constructor(base: number, size: number) {
+    assert(base % CHUNK_BYTES === 0 && size % CHUNK_BYTES === 0 && size > 0, `RAM at ${base}, ${size} bytes`);
+    this.base = base;
+    this.size = size;
+  }
+
+  /** Whether `[address, address + length)` lies in this RAM. */
+  contains(address: number, length: number): boolean {
+    return address >= this.base && address + length <= this.base + this.size;
+  }
+
+  /** Bytes of chunks that exist. */
+  get populatedBytes(): number {
+    return this.#populated * CHUNK_BYTES;
+  }
+
+  /** The chunk that holds `address`, to read fields in place at byte `address % CHUNK_BYTES`. Do not write to it. */
+  readView(address: number): DataView {
+    return (this.#chunks[Math.floor((address - this.base) / CHUNK_BYTES)] ?? ZEROS).view;
+  }
+
+  /** The chunk that holds `address`, to write fields in place at byte `address % CHUNK_BYTES`. */
+  writeView(address: number): DataView {
+    return this.#own(Math.floor((address - this.base) / CHUNK_BYTES)).view;
+  }
+
+  /** A 32-bit little-endian word; `address` is a multiple of 4. */
+  read32(address: number): number {
+    return this.readView(address).getUint32(address % CHUNK_BYTES, true);
+  }
+
+  write32(address: number, value: number): void {
+    this.writeView(address).setUint32(address % CHUNK_BYTES, value, true);
+  }
+
+  /** Copies memory from `address` into `target[at, at + length)`. */
+  read(address: number, target: Uint8Array, at = 0, length = target.length - at): void {
+    for (let done = 0; done < length; ) {
+      const offset = (address + done) % CHUNK_BYTES;
+      const count = Math.min(length - done, CHUNK_BYTES - offset);
+      const chunk = this.#chunks[Math.floor((address + done - this.base) / CHUNK_BYTES)];
+      if (chunk === undefined) target.fill(0, at + done, at + done + count);
+      else target.set(chunk.bytes.subarray(offset, offset + count), at + done);
+      done += count;
+    }
+  }
+
+  /** Copies `source[at, at + length)` to memory at `address`. */
+  write(address: number, source: Uint8Array, at = 0, length = source.length - at): void {
+    for (let done = 0; done < length; ) {
+      const offset = (address + done) % CHUNK_BYTES;
+      const count = Math.min(length - done, CHUNK_BYTES - offset);
+      const chunk = this.#own(Math.floor((address + done - this.base) / CHUNK_BYTES));
+      chunk.bytes.set(
+        at + done === 0 && count === source.length ? source : source.subarray(at + done, at + done + count),
+        offset,
+      );
+      done += count;
+    }
+  }
+
+  /** Sets `[address, address + length)` to `value`; zeroing what was never written costs nothing. */
+  fill(address: number, length: number, value: number): void {
+    for (let done = 0; done < length; ) {
+      const offset = (address + done) % CHUNK_BYTES;
+      const count = Math.min(length - done, CHUNK_BYTES - offset);
+      const index = Math.floor((address + done - this.base) / CHUNK_BYTES);
+      if (value !== 0 || this.#chunks[index] !== undefined) this.#own(index).bytes.fill(value, offset, offset + count);
+      done += count;
+    }
+  }
+
+  #own(index: number): Chunk {
+    const present = this.#chunks[index];
+    if (present !== undefined) return present;
+    assert(index >= 0 && index < this.size / CHUNK_BYTES, 'memory is written inside its range');
+    const chunk = newChunk();
+    this.#chunks[index] = chunk;
+    this.#populated += 1;
+    return chunk;
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The IOMMU core interface: what a kernel subsystem such as VFIO sees of an IOMMU. The driver in `driver/` implements it;
+ * `vfio` uses it and knows nothing below. I/O virtual and physical addresses are byte addresses below 2^52.
+ */
+import type { Steps } from '../sim/task.ts';
+
+/** A negative errno (`-22`), or 0 for success. */
+export type Errno = number;
+
+/** Permissions of a mapping. */
+export const Protection = { READ: 1, WRITE: 2, EXECUTE: 4, DEVICE: 8 } as const;
+
+/** How one page request group is answered. Each encoding (CMD_PRI_RESP, CMD_RESUME, PCIe message) is made at its edge. */
+export const FaultResponse = {
+  /** The pages are there: try again. */
+  SUCCESS: 'success',
+  /** This address is no good: abort the access. */
+  INVALID: 'invalid',
+  /** Something is badly wrong: abort, and for PRI stop using the interface. */
+  FAILURE: 'failure',
+} as const;
+export type FaultResponse = (typeof FaultResponse)[keyof typeof FaultResponse];
+
+/** One page asked for. */
+export interface PageFault {
+  /** I/O virtual address divided by 4096. */
+  readonly page: number;
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly execute: boolean;
+  readonly privileged: boolean;
+}
+
+/**
+ * Recoverable faults that get one answer: a whole page request group, or one stalled access. Where it came from matters
+ * to the driver alone.
+ */
+export interface FaultGroup {
+  readonly device: IommuDevice;
+  readonly domain: IommuDomain;
+  /** The PASID of the requests, or -1. */
+  readonly pasid: number;
+  readonly origin: 'stall' | 'pri';
+  /** Page request group index, or the stall tag. */
+  readonly index: number;
+  readonly pages: readonly PageFault[];
+  /** Virtual time at which the driver took the (last) record from its queue. */
+  readonly receivedNs: number;
+}
+
+/** A fault that no answer can repair, as the event queue reported it. */
+export interface UnrecoverableFault {
+  readonly device: IommuDevice | null;
+  readonly domain: IommuDomain | null;
+  readonly pasid: number;
+  /** Name of the architected event, e.g. `F_TRANSLATION`. */
+  readonly event: string;
+  /** 1 or 2, or 0 where the event has no stage. A stage 2 fault carries `ipa`. */
+  readonly stage: 0 | 1 | 2;
+  readonly page: number;
+  readonly ipa: number;
+  readonly write: boolean;
+}
+
+/** Serves the faults of one domain (so of one page table, of one PASID). */
+export interface FaultHandler {
+  readonly name: string;
+  /**
+   * Takes a whole group on the thread that read the queue. It answers at once or hands the group to workers; either way
+   * `Iommu.respond` is called exactly once for it.
+   */
+  handle(group: FaultGroup): Steps;
+  unrecoverable?(fault: UnrecoverableFault): void;
+}
+
+/** A function behind the IOMMU, as probing found it. */
+export interface IommuDevice {
+  readonly name: string;
+  readonly streamId: number;
+  /** Accesses may stall at the IOMMU. */
+  readonly stall: boolean;
+  /** ATS and PRI are present on both sides. */
+  readonly pri: boolean;
+  readonly ats: boolean;
+  /** Width of PASIDs that may be used; 0 means none. */
+  readonly pasidBits: number;
+}
+
+/** Ranges whose translations are gone from the tables but may still be cached. */
+export interface Gather {
+  /** Adds `[iova, iova + size)`; `size` is what was really unmapped, `leafSize` the block or page size that it held. */
+  add(iova: number, size: number, leafSize: number): void;
+  readonly empty: boolean;
+  reset(): void;
+}
+
+/** What an address translates to. */
+export interface Translation {
+  readonly physical: number;
+  readonly protection: number;
+  /** Bytes of the block or page that holds it. */
+  readonly size: number;
+}
+
+/** An I/O address space: one page table and the devices (and PASIDs) that use it. */
+export interface IommuDomain {
+  readonly id: number;
+  /** Block and page sizes, ascending; the first is the granule. */
+  readonly pageSizes: readonly number[];
+  /** Highest usable I/O virtual address. */
+  readonly lastIova: number;
+  /**
+   * Maps `[iova, iova + size)` to `[physical, ...)` with the largest blocks that fit; all are multiples of the granule.
+   * -EEXIST when something is mapped there, -EINVAL off the granule or the range, -ENOMEM without table memory; then
+   * nothing is changed.
+   */
+  map(iova: number, physical: number, size: number, protection: number): Errno;
+  /** Unmaps and gathers; the number of bytes really unmapped, which is more than asked where a block lay across. */
+  unmap(iova: number, size: number, gather: Gather): number;
+  /** Changes the permissions of what is mapped in the range, splitting blocks; -EINVAL off the granule. */
+  protect(iova: number, size: number, protection: number, gather: Gather): Errno;
+  /** Invalidates IOTLBs and ATCs for what was gathered and waits until no access can use it any more. */
+  flush(gather: Gather): Steps;
+  newGather(): Gather;
+  translate(iova: number): Translation | null;
+  /** Faults of this domain go to `handler` from now on; null: they are answered `invalid`. */
+  setFaultHandler(handler: FaultHandler | null): void;
+  /** Bytes of page-table memory in use. */
+  readonly tableBytes: number;
+}
+
+export interface DomainOptions {
+  /** Which stage this page table is. */
+  readonly stage: 1 | 2;
+  /** The stage 2 domain below a nested stage 1 domain. */
+  readonly parent?: IommuDomain;
+  /** Page size of the table; what the IOMMU announces decides. */
+  readonly granule?: 4096 | 16384 | 65536;
+}
+
+export interface Iommu {
+  /** A new, empty address space. @throws RangeError for a granule or a stage that the IOMMU does not announce. */
+  createDomain(options: DomainOptions): IommuDomain;
+  /** Frees the tables; no device may be attached. */
+  freeDomain(domain: IommuDomain): void;
+  attach(domain: IommuDomain, device: IommuDevice): Steps<Errno>;
+  /** Stops new faults, drains and answers those in flight, then detaches: the stream aborts. */
+  detach(domain: IommuDomain, device: IommuDevice): Steps;
+  attachPasid(domain: IommuDomain, device: IommuDevice, pasid: number): Steps<Errno>;
+  detachPasid(device: IommuDevice, pasid: number): Steps;
+  /**
+   * Lets the device fault: stall or PRI, whichever `mode` says and the device has. Enabling is owned: -EBUSY when another
+   * owner enabled it; only the owner's disable takes effect, and it is idempotent.
+   */
+  enableFaults(device: IommuDevice, owner: object, mode: 'stall' | 'pri'): Steps<Errno>;
+  disableFaults(device: IommuDevice, owner: object): Steps<Errno>;
+  /** Makes the stream abort at once, whatever it is attached to. */
+  block(device: IommuDevice): Steps;
+  /** Answers a group once. An answer for a group that is no longer pending is dropped and logged. */
+  respond(group: FaultGroup, response: FaultResponse): Steps;
+}

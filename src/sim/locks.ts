@@ -1,0 +1,124 @@
+/** Locks for tasks. Each notes its holder, so that a task that ends with one fails the run. */
+import { assert } from '../assert.ts';
+import { type Scheduler, type Steps, type Task, WaitQueue } from './task.ts';
+
+/** One holder at a time; granted in the order of asking. */
+export class Mutex {
+  readonly name: string;
+  readonly #scheduler: Scheduler;
+  readonly #waiters: WaitQueue;
+  #holder: Task | null = null;
+
+  constructor(scheduler: Scheduler, name: string) {
+    this.name = name;
+    this.#scheduler = scheduler;
+    this.#waiters = new WaitQueue(scheduler, name);
+  }
+
+  *lock(): Steps {
+    const task = this.#scheduler.running;
+    assert(this.#holder !== task, `${task.name} locks ${this.name} twice`);
+    while (this.#holder !== null) yield this.#waiters;
+    this.#holder = task;
+    task.held.add(this);
+  }
+
+  unlock(): void {
+    const task = this.#scheduler.running;
+    assert(this.#holder === task, `${task.name} unlocks ${this.name}, which it does not hold`);
+    task.held.delete(this);
+    this.#holder = null;
+    this.#waiters.wakeOne();
+  }
+}
+
+/** Many readers or one writer. A waiting writer holds back new readers, so that it is not starved. */
+export class RwLock {
+  readonly name: string;
+  readonly #scheduler: Scheduler;
+  readonly #waiters: WaitQueue;
+  readonly #readers = new Set<Task>();
+  #writer: Task | null = null;
+  #writersWaiting = 0;
+
+  constructor(scheduler: Scheduler, name: string) {
+    this.name = name;
+    this.#scheduler = scheduler;
+    this.#waiters = new WaitQueue(scheduler, name);
+  }
+
+  *lockRead(): Steps {
+    const task = this.#scheduler.running;
+    assert(this.#writer !== task && !this.#readers.has(task), `${task.name} locks ${this.name} twice`);
+    while (this.#writer !== null || this.#writersWaiting > 0) yield this.#waiters;
+    this.#readers.add(task);
+    task.held.add(this);
+  }
+
+  unlockRead(): void {
+    const task = this.#scheduler.running;
+    assert(this.#readers.delete(task), `${task.name} unlocks ${this.name}, which it does not hold`);
+    task.held.delete(this);
+    if (this.#readers.size === 0) this.#waiters.wakeAll();
+  }
+
+  *lockWrite(): Steps {
+    const task = this.#scheduler.running;
+    assert(this.#writer !== task && !this.#readers.has(task), `${task.name} locks ${this.name} twice`);
+    this.#writersWaiting += 1;
+    while (this.#writer !== null || this.#readers.size > 0) yield this.#waiters;
+    this.#writersWaiting -= 1;
+    this.#writer = task;
+    task.held.add(this);
+  }
+
+  unlockWrite(): void {
+    const task = this.#scheduler.running;
+    assert(this.#writer === task, `${task.name} unlocks ${this.name}, which it does not hold`);
+    this.#writer = null;
+    task.held.delete(this);
+    this.#waiters.wakeAll();
+  }
+}
+
+/** A half-open range `[start, end)` held by a task. */
+export interface HeldRange {
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Exclusive ranges: tasks on ranges that do not meet go on side by side. */
+export class RangeLock {
+  readonly name: string;
+  readonly #scheduler: Scheduler;
+  readonly #waiters: WaitQueue;
+  readonly #held = new Set<HeldRange>();
+
+  constructor(scheduler: Scheduler, name: string) {
+    this.name = name;
+    this.#scheduler = scheduler;
+    this.#waiters = new WaitQueue(scheduler, name);
+  }
+
+  /** Waits until no holder's range meets `[start, end)`, then holds it. Give the result to {@link unlock}. */
+  *lock(start: number, end: number): Steps<HeldRange> {
+    assert(start < end, `${this.name}: [${start}, ${end}) is empty`);
+    while (this.#meets(start, end)) yield this.#waiters;
+    const range: HeldRange = { name: this.name, start, end };
+    this.#held.add(range);
+    this.#scheduler.running.held.add(range);
+    return range;
+  }
+
+  unlock(range: HeldRange): void {
+    const task = this.#scheduler.running;
+    assert(task.held.delete(range) && this.#held.delete(range), `${task.name} unlocks a range it does not hold`);
+    this.#waiters.wakeAll();
+  }
+
+  #meets(start: number, end: number): boolean {
+    for (const range of this.#held) if (range.start < end && start < range.end) return true;
+    return false;
+  }
+}
