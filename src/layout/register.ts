@@ -1,5 +1,6 @@
 /** A memory-mapped register: an offset and a layout of 32 or 64 bits, declared as data. */
-import type { Field } from './field.ts';
+import { assert } from '../assert.ts';
+import { Field } from './field.ts';
 import { type FieldTable, type Struct, type StructInfo, struct } from './struct.ts';
 
 export type RegisterAccess = 'read-write' | 'read-only';
@@ -11,11 +12,17 @@ export interface RegisterInfo<T extends FieldTable = FieldTable> extends StructI
   readonly access: RegisterAccess;
 }
 
-export type Register<T extends FieldTable = FieldTable> = {
+export type Register<T extends FieldTable> = {
   readonly $: RegisterInfo<T>;
   /** Same as `$.offset`: what drivers use most. */
   readonly offset: number;
 } & { readonly [K in keyof T]: Field };
+
+/** Any register, whatever its fields. */
+export interface RegisterLayout {
+  readonly $: RegisterInfo;
+  readonly offset: number;
+}
 
 export interface RegisterOptions {
   readonly width?: 32 | 64;
@@ -44,13 +51,14 @@ export function registerValue<T extends FieldTable>(
   let word = 0;
   for (const [name, value] of Object.entries(values)) {
     const field = (layout as unknown as Record<string, Field>)[name];
-    if (field !== undefined) word |= field.in32(value as number);
+    assert(field instanceof Field, `${layout.$.title} has no field ${name}`);
+    word |= field.in32(value as number);
   }
   return word >>> 0;
 }
 
 /** All bits of a 32-bit register that belong to a field; the rest is RES0. */
-export function definedBits(layout: Register): number {
+export function definedBits(layout: RegisterLayout): number {
   let mask = 0;
   for (const field of layout.$.fields) mask |= field.mask32;
   return mask >>> 0;

@@ -14,12 +14,17 @@ export interface StructInfo<T extends FieldTable = FieldTable> {
   readonly fields: readonly Field[];
 }
 
-export type Struct<T extends FieldTable = FieldTable> = { readonly $: StructInfo<T> } & {
+export type Struct<T extends FieldTable> = { readonly $: StructInfo<T> } & {
   readonly [K in keyof T]: Field;
 };
 
-/** Field values by name; what is left out is zero. */
-export type Values<S extends Struct> = { [K in Exclude<keyof S, '$'>]: number };
+/** Any structure or register, whatever its fields. */
+export interface Layout {
+  readonly $: StructInfo;
+}
+
+/** Field values by name. */
+export type Values<S extends Layout> = { -readonly [K in keyof S['$']['table']]: number };
 
 /**
  * Declares a structure of `byteLength` bytes (a multiple of 4).
@@ -46,24 +51,25 @@ export function struct<const T extends FieldTable>(
 }
 
 /** Writes the given fields of `layout` at byte `at`; bits of other fields become zero. */
-export function encodeInto<S extends Struct>(layout: S, view: DataView, at: number, values: Partial<Values<S>>): void {
+export function encodeInto<S extends Layout>(layout: S, view: DataView, at: number, values: Partial<Values<S>>): void {
   for (let byte = 0; byte < layout.$.byteLength; byte += 4) view.setUint32(at + byte, 0, true);
+  const fields = layout as unknown as Readonly<Record<string, Field>>;
   for (const [name, value] of Object.entries(values)) {
-    const field = layout[name as Exclude<keyof S, '$'>] as Field | undefined;
-    assert(field !== undefined, `${layout.$.title} has no field ${name}`);
+    const field = fields[name];
+    assert(field instanceof Field, `${layout.$.title} has no field ${name}`);
     field.set(view, at, value as number);
   }
 }
 
 /** A new buffer that holds the structure. */
-export function encode<S extends Struct>(layout: S, values: Partial<Values<S>>): DataView {
+export function encode<S extends Layout>(layout: S, values: Partial<Values<S>>): DataView {
   const view = new DataView(new ArrayBuffer(layout.$.byteLength));
   encodeInto(layout, view, 0, values);
   return view;
 }
 
 /** All fields of the structure at byte `at`. */
-export function decode<S extends Struct>(layout: S, view: DataView, at = 0): Values<S> {
+export function decode<S extends Layout>(layout: S, view: DataView, at = 0): Values<S> {
   return Object.fromEntries(layout.$.fields.map((field) => [field.name, field.get(view, at)])) as Values<S>;
 }
 
