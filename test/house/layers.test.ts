@@ -61,7 +61,7 @@ function roomOf(file: string): Room | undefined {
 }
 
 /** What is wrong with the imports of a file; empty when nothing is. */
-export function trespasses({ file, imports }: Pick<SourceFile, 'file' | 'imports'>): string[] {
+function trespasses({ file, imports }: Pick<SourceFile, 'file' | 'imports'>): string[] {
   const room = roomOf(file);
   if (room === undefined) return ABOVE.some((prefix) => file.startsWith(prefix)) ? [] : [`${file} stands in no room`];
   return imports.flatMap((target) => {
