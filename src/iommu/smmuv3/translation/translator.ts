@@ -37,6 +37,16 @@ export class Translator {
     throw new Error('follows in the next commit');
   }
 
+  /**
+   * Stage 1 alone, VA to IPA, for split-stage ATS (§13.6.3) and ATOS requests for stage 1 (§9.1.3). Where stage 2 is
+   * enabled it translates the table fetches (its faults have CLASS=TTD) but not the result. `outcome.page` is the IPA,
+   * `permissions`, `sizeBits` and `attributes` are those of stage 1. Need not use the TLB.
+   */
+  translateStage1(context: TranslationContext, access: Access, outcome: Outcome): EventType | 0 {
+    void [context, access, outcome];
+    throw new Error('follows in the next commit');
+  }
+
   /** CR0.VMW (§6.3.9.2): how many low VMID bits invalidations by VMID ignore is `mode`: 0 none, 1 to 4 as the register. */
   setVmidWildcard(mode: number): void {
     void mode;
