@@ -1,0 +1,72 @@
+/**
+ * The seam between a run and the machine it runs on. `platform.ts` builds a {@link Machine} from a scenario; `run.ts` and
+ * the guest see nothing of it but this.
+ */
+import type { HostProcess } from './guest/host-process.ts';
+import type { Mode, Scenario } from './scenario/schema.ts';
+import type { Clock } from './sim/clock.ts';
+import type { Invariants } from './sim/invariants.ts';
+import type { LogOf } from './sim/log.ts';
+import type { Latency } from './sim/profile.ts';
+import type { Scheduler } from './sim/task.ts';
+
+export interface MachineOptions {
+  readonly scenario: Scenario;
+  /** `static`: the guest's memory is pinned and mapped at once. `stall`, `pri`: how the device faults. */
+  readonly mode: Mode;
+  /** Gives the layers their loggers, once the machine has its clock; called exactly once. */
+  readonly logs: (clock: Clock) => LogOf;
+}
+
+/** Builds a machine that has just come out of reset: nothing is open, nothing mapped. */
+export type MachineFactory = (options: MachineOptions) => Machine;
+
+export interface Machine {
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly invariants: Invariants;
+  readonly latency: Latency;
+  readonly logOf: LogOf;
+  /** The host process in which the virtual machine runs. */
+  readonly process: HostProcess;
+  /** The device's IOMMU group: `/dev/vfio/GROUP`. */
+  readonly groupNumber: number;
+  /** What VFIO_GROUP_GET_DEVICE_FD takes, e.g. `0000:01:00.0`. */
+  readonly deviceName: string;
+  counters(): MachineCounters;
+  /**
+   * Called once after the virtual machine closed all it had opened and every task came to rest: checks the invariants
+   * that hold then (no pin, no mapping, no accounting, no pending group left).
+   *
+   * @throws InvariantViolation
+   */
+  checkAtRest(): void;
+}
+
+/** What a run counted since reset. Sizes are bytes, instants and latencies virtual nanoseconds. */
+export interface MachineCounters {
+  readonly faults: FaultCounters;
+  /** One number per answered group: from the device's request (or its stalled access) to the answer. Any order. */
+  readonly faultLatenciesNs: ArrayLike<number>;
+  /** Most memory pinned for the device at one time. */
+  readonly pinnedBytesPeak: number;
+  /** Most memory of the process present at one time. */
+  readonly residentBytesPeak: number;
+}
+
+export interface FaultCounters {
+  /** Answered groups. A stalled access is a group of one page. */
+  readonly groups: number;
+  /** Pages that the device asked for; pages that pre-mapping added are not among them. */
+  readonly pages: number;
+  /** Pages of which another request was in flight. */
+  readonly duplicate: number;
+  /** Pages that were mapped already: the device's cached translation was older. */
+  readonly stale: number;
+  /** Pages mapped read-only that a write made writable. */
+  readonly upgrade: number;
+  /** Groups answered INVALID. */
+  readonly invalid: number;
+  /** Groups answered FAILURE. */
+  readonly failed: number;
+}
