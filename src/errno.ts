@@ -1,0 +1,20 @@
+/** Linux error numbers (asm-generic/errno.h), as a system call returns them: negative. */
+export const Errno = {
+  OK: 0,
+  ENOENT: -2,
+  EIO: -5,
+  E2BIG: -7,
+  EBADF: -9,
+  EAGAIN: -11,
+  ENOMEM: -12,
+  EACCES: -13,
+  EFAULT: -14,
+  EBUSY: -16,
+  EEXIST: -17,
+  ENODEV: -19,
+  EINVAL: -22,
+  EMFILE: -24,
+  ENOTTY: -25,
+  ENOSPC: -28,
+  ETIMEDOUT: -110,
+} as const;
