@@ -1,0 +1,21 @@
+/** One line of the benchmark: a figure measured in this run beside its budget. */
+import { measure } from 'mitata';
+
+export interface Line {
+  readonly name: string;
+  readonly measuredNs: number;
+  readonly budgetNs: number;
+  /** measured / budget: at most 1 is within the budget. */
+  readonly ratio: number;
+}
+
+/** Nanoseconds of one call of `operation`, the median of many samples after warm-up. */
+export async function nanoseconds(operation: () => unknown): Promise<number> {
+  const { p50 } = await measure(operation, { min_cpu_time: 400e6, warmup_samples: 5 });
+  return p50;
+}
+
+export function line(name: string, measuredNs: number, budgetNs: number): Line {
+  const round = (value: number) => Number(value.toPrecision(4));
+  return { name, measuredNs: round(measuredNs), budgetNs: round(budgetNs), ratio: round(measuredNs / budgetNs) };
+}
