@@ -1,0 +1,135 @@
+/** Global errors (IHI 0070 §7.5) and interrupts, wired and by message (§3.18). */
+import { type Bus, BusStatus } from '../../hw/bus.ts';
+import type { InterruptLine } from '../../hw/interrupts.ts';
+import type { Field } from '../../layout/field.ts';
+import type { RegisterLayout } from '../../layout/register.ts';
+import type { Log } from '../../sim/log.ts';
+import {
+  EVENTQ_IRQ_CFG0,
+  EVENTQ_IRQ_CFG1,
+  GERROR,
+  GERROR_IRQ_CFG0,
+  GERROR_IRQ_CFG1,
+  GERRORN,
+  IRQ_CTRL,
+  PRIQ_IRQ_CFG0,
+  PRIQ_IRQ_CFG1,
+} from '../spec/registers.layout.ts';
+import { type Features, outputAddressBits } from './features.ts';
+import type { RegisterFile } from './register-file.ts';
+
+/** The wired outputs, one per source (§3.18.2). */
+export interface InterruptLines {
+  readonly event: InterruptLine;
+  readonly priority: InterruptLine;
+  readonly sync: InterruptLine;
+  readonly globalError: InterruptLine;
+}
+
+/** A source that IRQ_CTRL enables. */
+interface Source {
+  readonly enable: Field;
+  readonly address: RegisterLayout & { readonly ADDR_LOW: Field; readonly ADDR_HIGH: Field };
+  readonly data: RegisterLayout;
+  readonly abort: Field;
+  readonly line: keyof InterruptLines;
+}
+
+const EVENT: Source = {
+  enable: IRQ_CTRL.EVENTQ_IRQEN,
+  address: EVENTQ_IRQ_CFG0,
+  data: EVENTQ_IRQ_CFG1,
+  abort: GERROR.MSI_EVENTQ_ABT_ERR,
+  line: 'event',
+};
+const PRIORITY: Source = {
+  enable: IRQ_CTRL.PRIQ_IRQEN,
+  address: PRIQ_IRQ_CFG0,
+  data: PRIQ_IRQ_CFG1,
+  abort: GERROR.MSI_PRIQ_ABT_ERR,
+  line: 'priority',
+};
+const GLOBAL_ERROR: Source = {
+  enable: IRQ_CTRL.GERROR_IRQEN,
+  address: GERROR_IRQ_CFG0,
+  data: GERROR_IRQ_CFG1,
+  abort: GERROR.MSI_GERROR_ABT_ERR,
+  line: 'globalError',
+};
+
+export interface InterruptsOptions {
+  readonly registers: RegisterFile;
+  readonly bus: Bus;
+  readonly lines: InterruptLines;
+  readonly features: Features;
+  readonly log: Log;
+}
+
+export class Interrupts {
+  readonly #registers: RegisterFile;
+  readonly #bus: Bus;
+  readonly #lines: InterruptLines;
+  readonly #messages: boolean;
+  readonly #addressLimit: number;
+  readonly #log: Log;
+  readonly #payload = new DataView(new ArrayBuffer(8));
+
+  constructor(options: InterruptsOptions) {
+    this.#registers = options.registers;
+    this.#bus = options.bus;
+    this.#lines = options.lines;
+    this.#messages = options.features.MSI === 1;
+    this.#addressLimit = 2 ** outputAddressBits(options.features);
+    this.#log = options.log;
+  }
+
+  /** Whether global error `error` is active: GERROR and GERRORN differ. */
+  active(error: Field): boolean {
+    const registers = this.#registers;
+    return error.of(registers.get(GERROR)) !== error.of(registers.get(GERRORN));
+  }
+
+  /** Activates a global error unless it is active already, and tells software (§7.5). */
+  raise(error: Field): void {
+    if (this.active(error)) return;
+    const registers = this.#registers;
+    registers.set(GERROR, (registers.get(GERROR) ^ error.mask32) >>> 0);
+    this.#log.warn({ event: 'smmu.gerror', error: error.name });
+    // A failed GERROR message is not told by another one (§7.5.1).
+    if (error !== GERROR.MSI_GERROR_ABT_ERR) this.#notify(GLOBAL_ERROR);
+  }
+
+  /** The event queue went from empty to non-empty. */
+  eventQueue(): void {
+    this.#notify(EVENT);
+  }
+
+  /** The PRI queue's condition (PRIQ_IRQ_CFG2.LO) came true. */
+  priorityQueue(): void {
+    this.#notify(PRIORITY);
+  }
+
+  /** A CMD_SYNC with CS=SIG_IRQ completed: wired in any case, by message if `address` is not 0 (§4.7.3). */
+  sync(address: number, data: number): void {
+    this.#lines.sync.pulse();
+    if (this.#messages && address !== 0) this.#send(address, data, GERROR.MSI_CMDQ_ABT_ERR);
+  }
+
+  #notify(source: Source): void {
+    const registers = this.#registers;
+    if (source.enable.of(registers.get(IRQ_CTRL)) === 0) return;
+    this.#lines[source.line].pulse();
+    if (!this.#messages) return;
+    const { address } = source;
+    const target =
+      registers.field(address, address.ADDR_HIGH) * 2 ** 32 + registers.field(address, address.ADDR_LOW) * 4;
+    if (target !== 0) this.#send(target, registers.get(source.data), source.abort);
+  }
+
+  /** A 32-bit write. Addresses are truncated to the OAS (§3.4.3). */
+  #send(address: number, data: number, abort: Field): void {
+    this.#payload.setUint32(0, data, true);
+    const status = this.#bus.writeSized(address % this.#addressLimit, 4, this.#payload);
+    if (status !== BusStatus.OK) this.raise(abort);
+  }
+}

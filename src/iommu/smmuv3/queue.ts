@@ -1,0 +1,121 @@
+/**
+ * Circular queues in memory (IHI 0070 §3.5.1). An index of a queue of 2^QS entries has QS bits, and its wrap flag in the
+ * bit above. Equal indexes mean empty when the flags agree, full when they differ.
+ */
+import { type Bus, BusStatus } from '../../hw/bus.ts';
+import type { Field } from '../../layout/field.ts';
+import type { RegisterLayout } from '../../layout/register.ts';
+import type { RegisterFile } from './register-file.ts';
+
+/** The index after `index`, wrap flag included. */
+export const advance = (index: number, log2: number): number => (index + 1) & (2 ** (log2 + 1) - 1);
+
+/**
+ * Entries between the consumer's and the producer's index. More than 2^log2 when software wrote indexes that no
+ * correct sequence reaches (§3.5.1 calls them inconsistent).
+ */
+export const distance = (cons: number, prod: number, log2: number): number => (prod - cons) & (2 ** (log2 + 1) - 1);
+
+/** The registers of one queue. */
+export interface QueueRegisters {
+  readonly base: RegisterLayout & { readonly LOG2SIZE: Field; readonly ADDR: Field };
+  readonly prod: RegisterLayout & { readonly WR: Field };
+  readonly cons: RegisterLayout & { readonly RD: Field };
+}
+
+export interface QueueOptions {
+  readonly registers: RegisterFile;
+  readonly bus: Bus;
+  readonly layout: QueueRegisters;
+  readonly entryBytes: number;
+  /** IDR1.CMDQS, EVENTQS or PRIQS. */
+  readonly maxLog2: number;
+}
+
+/** Where a queue's entries are. The indexes live in its registers; base and size are fixed while it is enabled. */
+export class Queue {
+  readonly entryBytes: number;
+  readonly #registers: RegisterFile;
+  readonly #bus: Bus;
+  readonly #layout: QueueRegisters;
+  readonly #maxLog2: number;
+  #log2 = 0;
+  #base = 0;
+
+  constructor(options: QueueOptions) {
+    this.entryBytes = options.entryBytes;
+    this.#registers = options.registers;
+    this.#bus = options.bus;
+    this.#layout = options.layout;
+    this.#maxLog2 = options.maxLog2;
+  }
+
+  /** log2 of the number of entries in use. */
+  get log2(): number {
+    return this.#log2;
+  }
+
+  /** Takes base and size from the base register; call whenever it is written. */
+  configure(): void {
+    const { base, prod, cons } = this.#layout;
+    const registers = this.#registers;
+    this.#log2 = Math.min(registers.field(base, base.LOG2SIZE), this.#maxLog2);
+    // ADDR is bits 55:5. The base is aligned down to the queue's size, or to 32 bytes if that is more (§6.3.26).
+    const alignment = Math.max(32, this.entryBytes * 2 ** this.#log2);
+    const address = registers.field(base, base.ADDR) * 2 ** base.ADDR.lsb;
+    this.#base = address - (address % alignment);
+    const index = 2 ** (this.#log2 + 1) - 1;
+    for (const [register, field] of [
+      [prod, prod.WR],
+      [cons, cons.RD],
+    ] as const) {
+      registers.setReadMask(register, (~field.mask32 | index) >>> 0);
+    }
+  }
+
+  get prod(): number {
+    return this.#layout.prod.WR.of(this.#registers.get(this.#layout.prod)) & (2 ** (this.#log2 + 1) - 1);
+  }
+
+  set prod(index: number) {
+    this.#registers.setField(this.#layout.prod, this.#layout.prod.WR, index);
+  }
+
+  get cons(): number {
+    return this.#layout.cons.RD.of(this.#registers.get(this.#layout.cons)) & (2 ** (this.#log2 + 1) - 1);
+  }
+
+  set cons(index: number) {
+    this.#registers.setField(this.#layout.cons, this.#layout.cons.RD, index);
+  }
+
+  get empty(): boolean {
+    return this.prod === this.cons;
+  }
+
+  /** No room for one more entry; inconsistent indexes leave none either. */
+  get full(): boolean {
+    return distance(this.cons, this.prod, this.#log2) >= 2 ** this.#log2;
+  }
+
+  /** Physical address of the entry that `index` names. */
+  addressOf(index: number): number {
+    return this.#base + (index & (2 ** this.#log2 - 1)) * this.entryBytes;
+  }
+
+  /** Copies the entry at `index` into `target`. */
+  read(index: number, target: Uint8Array): BusStatus {
+    return this.#bus.read(this.addressOf(index), target, 0, this.entryBytes);
+  }
+
+  /**
+   * Writes an entry at the producer's index and moves it. A write that aborts does so synchronously: the index stays,
+   * and every entry before it is valid (§7.2.2).
+   */
+  push(entry: Uint8Array): BusStatus {
+    const index = this.prod;
+    const status = this.#bus.write(this.addressOf(index), entry, 0, this.entryBytes);
+    if (status === BusStatus.OK) this.prod = advance(index, this.#log2);
+    return status;
+  }
+}
