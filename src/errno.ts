@@ -16,5 +16,6 @@ export const Errno = {
   EMFILE: -24,
   ENOTTY: -25,
   ENOSPC: -28,
+  EOPNOTSUPP: -95,
   ETIMEDOUT: -110,
 } as const;
