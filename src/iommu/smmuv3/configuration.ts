@@ -1,0 +1,346 @@
+/**
+ * From a StreamID and SubstreamID to the configuration of a transaction: stream table, CD tables, and the caches of both
+ * (IHI 0070 §3.3, §4.3, §5.1, §5.3). Every structure that was fetched is cached in whatever state it was, and stays until
+ * it is invalidated or another takes its slot: a driver that forgets an invalidation meets the old one.
+ */
+import { type Bus, BusStatus } from '../../hw/bus.ts';
+import { CHUNK_BYTES } from '../../hw/memory.ts';
+import { L1CD } from '../spec/cd.layout.ts';
+import { EventType } from '../spec/events.layout.ts';
+import { STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
+import { L1STD, S1Dss, S1Fmt } from '../spec/ste.layout.ts';
+import { ContextDescriptor } from './cd.ts';
+import type { Control } from './control.ts';
+import { type Features, outputAddressBits } from './features.ts';
+import type { RegisterFile } from './register-file.ts';
+import { StreamConfiguration } from './ste.ts';
+import type { TranslationContext } from './translation/context.ts';
+import { Outcome } from './translation/outcome.ts';
+import type { Translator } from './translation/translator.ts';
+
+const STE_BYTES = 64;
+const CD_BYTES = 64;
+const L1_BYTES = 8;
+const NO_SUBSTREAM = -1;
+
+/** Slots of each cache; powers of two. */
+const STREAM_SLOTS = 256;
+const CONTEXT_SLOTS = 1024;
+const LEVEL_1_SLOTS = 64;
+
+export interface ConfigurationOptions {
+  readonly registers: RegisterFile;
+  readonly control: Control;
+  readonly features: Features;
+  readonly bus: Bus;
+  readonly translator: Translator;
+}
+
+/** A level 1 descriptor of a stream table or CD table. */
+class Level1Entry {
+  streamId = -1;
+  index = 0;
+  epoch = 0;
+  /** L1STD.Span, or L1CD.V. */
+  valid = 0;
+  /** L2Ptr in bytes. */
+  pointer = 0;
+}
+
+/**
+ * Looks configuration up. The answer of the last look-up is in the public fields, which the next one overwrites; a
+ * transaction reads what it needs of them before anything else can happen.
+ */
+export class Configuration {
+  readonly #registers: RegisterFile;
+  readonly #control: Control;
+  readonly #features: Features;
+  readonly #bus: Bus;
+  readonly #translator: Translator;
+  readonly #addressLimit: number;
+  readonly #streams: StreamConfiguration[] = [];
+  readonly #contexts: ContextDescriptor[] = [];
+  readonly #streamTables: Level1Entry[] = [];
+  readonly #contextTables: Level1Entry[] = [];
+  readonly #bytes = new Uint8Array(CD_BYTES);
+  readonly #scratch = new DataView(this.#bytes.buffer);
+  #epoch = 0;
+  #tableBase = 0;
+  #tableLog2 = 0;
+  #split = 0;
+  /** Where the structure that {@link #fetch} found begins: in memory itself, or in the scratch copy. */
+  #view: DataView = this.#scratch;
+  #at = 0;
+
+  /** The STE; only {@link findStream} and {@link find} set it. */
+  stream = new StreamConfiguration();
+  /** The CD, or null where stage 1 is not used. */
+  descriptor: ContextDescriptor | null = null;
+  /** What translation needs: both stages off is bypass. */
+  context: TranslationContext = this.stream.withoutStage1;
+  /** Physical address of a fetch that aborted. */
+  fetchAddress = 0;
+  /** SubstreamID of a C_BAD_SUBSTREAMID record. */
+  badSubstream = 0;
+  /** The stage 2 fault of a CD fetch, when a look-up answers with a translation event. */
+  readonly stage2Fault = new Outcome();
+  /** Structures fetched by the last look-up, and descriptors of stage 2 walked for them: for latency and counters. */
+  fetches = 0;
+  walkSteps = 0;
+
+  constructor(options: ConfigurationOptions) {
+    this.#registers = options.registers;
+    this.#control = options.control;
+    this.#features = options.features;
+    this.#bus = options.bus;
+    this.#translator = options.translator;
+    this.#addressLimit = 2 ** outputAddressBits(options.features);
+    for (let slot = 0; slot < STREAM_SLOTS; slot++) this.#streams.push(new StreamConfiguration());
+    for (let slot = 0; slot < CONTEXT_SLOTS; slot++) this.#contexts.push(new ContextDescriptor());
+    for (let slot = 0; slot < LEVEL_1_SLOTS; slot++) this.#streamTables.push(new Level1Entry());
+    for (let slot = 0; slot < LEVEL_1_SLOTS; slot++) this.#contextTables.push(new Level1Entry());
+  }
+
+  /** Takes the shape of the stream table from its registers: call when SMMUEN rises, which freezes them (§6.3.24). */
+  configure(): void {
+    const registers = this.#registers;
+    const shape = registers.get(STRTAB_BASE_CFG);
+    this.#tableLog2 = Math.min(STRTAB_BASE_CFG.LOG2SIZE.of(shape), this.#features.SIDSIZE);
+    const twoLevel = STRTAB_BASE_CFG.FMT.of(shape) === 1;
+    const split = STRTAB_BASE_CFG.SPLIT.of(shape);
+    this.#split = twoLevel ? (split === 8 || split === 10 ? split : 6) : 0;
+    const base = registers.field(STRTAB_BASE, STRTAB_BASE.ADDR) * 2 ** STRTAB_BASE.ADDR.lsb;
+    // The base is aligned down to the size of the table, or of its first level.
+    const bytes = twoLevel
+      ? Math.max(64, 2 ** Math.max(this.#tableLog2 - this.#split, 0) * L1_BYTES)
+      : 2 ** this.#tableLog2 * STE_BYTES;
+    this.#tableBase = base - (base % bytes);
+  }
+
+  /**
+   * The whole configuration of a transaction: STE, then the CD if stage 1 takes part. Returns 0 or the event; events in
+   * the order of §7.3.22. `substream` is -1 without a SubstreamID. A stage 2 fault of the CD fetch returns its event and
+   * fills {@link stage2Fault}.
+   */
+  find(streamId: number, substream: number): EventType | 0 {
+    const event = this.findStream(streamId);
+    if (event !== 0) return event;
+    return this.stream.aborts ? 0 : this.findContext(substream);
+  }
+
+  /** The STE alone. */
+  findStream(streamId: number): EventType | 0 {
+    this.fetches = 0;
+    this.walkSteps = 0;
+    const stream = this.#slot(this.#streams, streamId);
+    if (stream.streamId !== streamId) {
+      const event = this.#fetchStream(streamId, stream);
+      if (event !== 0) return event;
+    }
+    this.stream = stream;
+    this.descriptor = null;
+    this.context = stream.withoutStage1;
+    return stream.illegal ? EventType.C_BAD_STE : 0;
+  }
+
+  /** The CD that `substream` selects; {@link findStream} found the STE. */
+  findContext(substream: number): EventType | 0 {
+    const stream = this.stream;
+    const index = this.#contextIndex(stream, substream);
+    if (index === SELECT_STAGE_2) return 0;
+    if (index < 0) return -index as EventType;
+    const slot = this.#contexts[(stream.streamId * 37 + index) & (CONTEXT_SLOTS - 1)];
+    if (slot === undefined) return 0;
+    if (slot.streamId !== stream.streamId || slot.index !== index || slot.epoch !== stream.epoch) {
+      const event = this.#fetchContext(stream, index, slot);
+      if (event !== 0) return event;
+    }
+    this.descriptor = slot;
+    this.context = slot.context;
+    return slot.illegal ? EventType.C_BAD_CD : 0;
+  }
+
+  /** Whether `substream` may be used with the STE found, without looking at a CD: 0, or the event. */
+  checkSubstream(substream: number): EventType | 0 {
+    const index = this.#contextIndex(this.stream, substream);
+    return index < 0 && index !== SELECT_STAGE_2 ? (-index as EventType) : 0;
+  }
+
+  /** CMD_CFGI_STE; `leaf` keeps level 1 descriptors (§4.3.1). CDs go with their STE. */
+  forgetStream(streamId: number, leaf: boolean): void {
+    const stream = this.#slot(this.#streams, streamId);
+    if (stream.streamId === streamId) stream.streamId = -1;
+    if (!leaf) this.#forgetStreamTables(streamId, 1);
+  }
+
+  /** CMD_CFGI_STE_RANGE: `count` StreamIDs from `first` (§4.3.2). */
+  forgetStreams(first: number, count: number): void {
+    for (const stream of this.#streams) {
+      if (stream.streamId >= first && stream.streamId < first + count) stream.streamId = -1;
+    }
+    this.#forgetStreamTables(first, count);
+  }
+
+  /** CMD_CFGI_CD; `leaf` keeps the level 1 CD (§4.3.3). */
+  forgetContext(streamId: number, index: number, leaf: boolean): void {
+    const slot = this.#contexts[(streamId * 37 + index) & (CONTEXT_SLOTS - 1)];
+    if (slot?.streamId === streamId && slot.index === index) slot.streamId = -1;
+    if (leaf) return;
+    // A level 1 CD covers 64 or 1024 CDs; the format is not known here, so both are dropped.
+    for (const entry of this.#contextTables) {
+      const covers = entry.index === Math.floor(index / 64) || entry.index === Math.floor(index / 1024);
+      if (entry.streamId === streamId && covers) entry.streamId = -1;
+    }
+  }
+
+  /** CMD_CFGI_CD_ALL (§4.3.4): what was cached through the STE no longer belongs to it. */
+  forgetContexts(streamId: number): void {
+    const stream = this.#slot(this.#streams, streamId);
+    if (stream.streamId === streamId) stream.epoch = ++this.#epoch;
+  }
+
+  /** Everything, as at reset. */
+  forgetAll(): void {
+    for (const stream of this.#streams) stream.streamId = -1;
+    for (const entry of this.#streamTables) entry.streamId = -1;
+  }
+
+  #slot<T>(slots: readonly T[], key: number): T {
+    return slots[key & (slots.length - 1)] as T;
+  }
+
+  /** Index of the CD, {@link SELECT_STAGE_2}, or the event negated (§5.2 S1CDMax and S1DSS, §7.3.7, §7.3.9). */
+  #contextIndex(stream: StreamConfiguration, substream: number): number {
+    if (substream === NO_SUBSTREAM) {
+      if (!stream.stage1) return SELECT_STAGE_2;
+      if (stream.S1CDMax === 0 || stream.S1DSS === S1Dss.SUBSTREAM_0) return 0;
+      return stream.S1DSS === S1Dss.BYPASS ? SELECT_STAGE_2 : -EventType.F_STREAM_DISABLED;
+    }
+    if (!stream.stage1 || stream.S1CDMax === 0 || substream >= 2 ** stream.S1CDMax) {
+      this.badSubstream = substream;
+      return -EventType.C_BAD_SUBSTREAMID;
+    }
+    return substream === 0 && stream.S1DSS === S1Dss.SUBSTREAM_0 ? -EventType.F_STREAM_DISABLED : substream;
+  }
+
+  #fetchStream(streamId: number, slot: StreamConfiguration): EventType | 0 {
+    if (streamId >= 2 ** this.#tableLog2) return EventType.C_BAD_STREAMID;
+    let address = this.#tableBase + streamId * STE_BYTES;
+    if (this.#split > 0) {
+      const index = Math.floor(streamId / 2 ** this.#split);
+      const entry = this.#slot(this.#streamTables, index);
+      if (entry.streamId < 0 || entry.index !== index) {
+        const event = this.#fetchLevel1(entry, this.#tableBase + index * L1_BYTES);
+        if (event !== 0) return event;
+        entry.streamId = index * 2 ** this.#split;
+        entry.index = index;
+      }
+      const within = streamId % 2 ** this.#split;
+      const { valid: span } = entry;
+      // Span 0, 12 to 31, or beyond the split leads nowhere (§5.1.1).
+      if (span === 0 || span > 11 || span > this.#split + 1 || within >= 2 ** (span - 1)) {
+        return EventType.C_BAD_STREAMID;
+      }
+      const bytes = STE_BYTES * 2 ** (span - 1);
+      address = entry.pointer - (entry.pointer % bytes) + within * STE_BYTES;
+    }
+    // An address beyond the OAS is truncated (§3.4.3 note 5).
+    if (!this.#fetch(address % this.#addressLimit, STE_BYTES)) return EventType.F_STE_FETCH;
+    slot.streamId = streamId;
+    slot.epoch = ++this.#epoch;
+    slot.decode(this.#view, this.#at, this.#features, this.#control);
+    return 0;
+  }
+
+  #fetchLevel1(entry: Level1Entry, address: number): EventType | 0 {
+    entry.streamId = -1;
+    if (!this.#fetch(address % this.#addressLimit, L1_BYTES)) return EventType.F_STE_FETCH;
+    entry.valid = L1STD.Span.get(this.#view, this.#at);
+    // L2Ptr bits above the OAS are RES0: what software put there is not kept (§5.1).
+    entry.pointer = (L1STD.L2Ptr.get(this.#view, this.#at) * 2 ** L1STD.L2Ptr.lsb) % this.#addressLimit;
+    return 0;
+  }
+
+  #fetchContext(stream: StreamConfiguration, index: number, slot: ContextDescriptor): EventType | 0 {
+    let address = stream.contextTable + index * CD_BYTES;
+    if (stream.S1Fmt !== S1Fmt.LINEAR) {
+      const leaf = stream.S1Fmt === S1Fmt.TWO_LEVEL_4K ? 64 : 1024;
+      const table = Math.floor(index / leaf);
+      const entry = this.#slot(this.#contextTables, stream.streamId * 7 + table);
+      if (entry.streamId !== stream.streamId || entry.index !== table || entry.epoch !== stream.epoch) {
+        const event = this.#fetchContextTable(stream, table, entry);
+        if (event !== 0) return event;
+      }
+      // The pointer is the problem of whoever asked for this CD (§7.3.9).
+      this.badSubstream = index;
+      if (entry.valid === 0) return EventType.C_BAD_SUBSTREAMID;
+      address = entry.pointer + (index % leaf) * CD_BYTES;
+      if (address >= this.#addressLimit) return EventType.C_BAD_SUBSTREAMID;
+    } else if (address >= this.#addressLimit) {
+      return EventType.C_BAD_STE;
+    }
+    const event = this.#fetchThroughStage2(stream, address, CD_BYTES);
+    if (event !== 0) return event;
+    slot.streamId = stream.streamId;
+    slot.index = index;
+    slot.epoch = stream.epoch;
+    slot.decode(this.#view, this.#at, stream, this.#features);
+    return 0;
+  }
+
+  #fetchContextTable(stream: StreamConfiguration, table: number, entry: Level1Entry): EventType | 0 {
+    entry.streamId = -1;
+    const address = stream.contextTable + table * L1_BYTES;
+    if (address >= this.#addressLimit) return EventType.C_BAD_STE;
+    const event = this.#fetchThroughStage2(stream, address, L1_BYTES);
+    if (event !== 0) return event;
+    entry.streamId = stream.streamId;
+    entry.index = table;
+    entry.epoch = stream.epoch;
+    entry.valid = L1CD.V.get(this.#view, this.#at);
+    entry.pointer = L1CD.L2Ptr.get(this.#view, this.#at) * 2 ** L1CD.L2Ptr.lsb;
+    return 0;
+  }
+
+  /** Reads a CD or level 1 CD, at an IPA where stage 2 is on (§5.4.1). */
+  #fetchThroughStage2(stream: StreamConfiguration, address: number, length: number): EventType | 0 {
+    let physical = address;
+    if (stream.stage2) {
+      const outcome = this.stage2Fault;
+      const event = this.#translator.translateDescriptorAddress(
+        stream.withoutStage1,
+        Math.floor(address / 4096),
+        outcome,
+      );
+      this.walkSteps += outcome.steps;
+      if (event !== 0) return event;
+      physical = outcome.page * 4096 + (address % 4096);
+    }
+    return this.#fetch(physical, length) ? 0 : EventType.F_CD_FETCH;
+  }
+
+  /** Points {@link #view} and {@link #at} at `length` bytes; false on an external abort. */
+  #fetch(address: number, length: number): boolean {
+    this.fetches += 1;
+    const memory = this.#bus.memory;
+    if (memory.contains(address, length)) {
+      this.#view = memory.readView(address);
+      this.#at = address % CHUNK_BYTES;
+      return true;
+    }
+    this.#view = this.#scratch;
+    this.#at = 0;
+    this.fetchAddress = address;
+    return this.#bus.read(address, this.#bytes, 0, length) === BusStatus.OK;
+  }
+
+  #forgetStreamTables(first: number, count: number): void {
+    const span = 2 ** this.#split;
+    for (const entry of this.#streamTables) {
+      if (entry.streamId < first + count && entry.streamId + span > first) entry.streamId = -1;
+    }
+  }
+}
+
+/** Stage 1 takes no part: the configuration is that of the STE alone. */
+const SELECT_STAGE_2 = -0x1_0000;

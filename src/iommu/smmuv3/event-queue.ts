@@ -1,0 +1,180 @@
+/**
+ * The event queue (IHI 0070 §7.2 to §7.4): which records are written, merged, discarded or held back, and what software is
+ * told. Builds no record itself; `events.ts` does.
+ */
+import { BusStatus } from '../../hw/bus.ts';
+import type { Clock } from '../../sim/clock.ts';
+import type { Invariants } from '../../sim/invariants.ts';
+import type { Log } from '../../sim/log.ts';
+import { EVENT_BYTES, EventRecord } from '../spec/events.layout.ts';
+import { EVENTQ_CONS, EVENTQ_PROD, GERROR } from '../spec/registers.layout.ts';
+import type { Control } from './control.ts';
+import type { Interrupts } from './interrupts.ts';
+import { advance, type Queue } from './queue.ts';
+import type { RegisterFile } from './register-file.ts';
+
+/** What became of a record. */
+export const Recorded = { WRITTEN: 0, MERGED: 1, DISCARDED: 2 } as const;
+export type Recorded = (typeof Recorded)[keyof typeof Recorded];
+
+/** Every record ends in one of these. */
+export interface EventCounts {
+  /** Records that faults produced. */
+  produced: number;
+  written: number;
+  /** Stood for by the record before (§7.3.1). */
+  merged: number;
+  /** Dropped while the queue was full; software sees OVFLG. */
+  overflowed: number;
+  /** Dropped while EVENTQEN=0 or an abort was unacknowledged. */
+  dropped: number;
+  /** Lost to an external abort of their own write; software sees EVENTQ_ABT_ERR. */
+  aborted: number;
+}
+
+export interface EventQueueOptions {
+  readonly clock: Clock;
+  readonly registers: RegisterFile;
+  readonly control: Control;
+  readonly interrupts: Interrupts;
+  readonly queue: Queue;
+  readonly invariants: Invariants;
+  readonly log: Log;
+  /** Two equal events further apart than this are not merged (§7.3.1). */
+  readonly mergeWindowNs: number;
+  /** Between the write of a record and its interrupt. */
+  readonly recordWriteNs: number;
+}
+
+const noCounts = (): EventCounts => ({ produced: 0, written: 0, merged: 0, overflowed: 0, dropped: 0, aborted: 0 });
+
+export class EventQueue {
+  readonly #options: EventQueueOptions;
+  /** The record to be written next: fill it, then call {@link record}. */
+  readonly bytes = new Uint8Array(EVENT_BYTES);
+  readonly view = new DataView(this.bytes.buffer);
+  readonly #last = new DataView(new ArrayBuffer(EVENT_BYTES));
+  #lastIndex = 0;
+  #lastAtNs = Number.NEGATIVE_INFINITY;
+  #counts = noCounts();
+
+  constructor(options: EventQueueOptions) {
+    this.#options = options;
+  }
+
+  get counts(): Readonly<EventCounts> {
+    return this.#counts;
+  }
+
+  reset(): void {
+    this.#counts = noCounts();
+    this.#lastAtNs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Enabled, not full, no unacknowledged abort (§7.2.1). */
+  get writable(): boolean {
+    const { control, queue, interrupts } = this.#options;
+    return control.EVENTQEN && !queue.full && !interrupts.active(GERROR.EVENTQ_ABT_ERR);
+  }
+
+  /** Clears {@link view} for a new record. */
+  clear(): void {
+    for (let byte = 0; byte < EVENT_BYTES; byte += 4) this.view.setUint32(byte, 0, true);
+  }
+
+  /**
+   * Records the event in {@link view}. `mergeable` says that STE.MEV allows merging; a stall record never merges. The
+   * caller keeps a stalled transaction whose record was discarded.
+   */
+  record(mergeable: boolean): Recorded {
+    const counts = this.#counts;
+    const stall = EventRecord.Stall.get(this.view) === 1;
+    // A stalled transaction without a record is retried later and counts then (§7.2.1).
+    if (stall && !this.writable) return Recorded.DISCARDED;
+    counts.produced += 1;
+    if (mergeable && !stall && this.#mergesWithLast()) {
+      counts.merged += 1;
+      this.#settle();
+      return Recorded.MERGED;
+    }
+    const outcome = this.#write();
+    this.#settle();
+    return outcome;
+  }
+
+  #write(): Recorded {
+    const { control, queue, interrupts, registers, clock, recordWriteNs, log } = this.#options;
+    const counts = this.#counts;
+    if (!control.EVENTQEN || interrupts.active(GERROR.EVENTQ_ABT_ERR)) {
+      counts.dropped += 1;
+      return Recorded.DISCARDED;
+    }
+    if (queue.full) {
+      counts.overflowed += 1;
+      this.#overflow();
+      return Recorded.DISCARDED;
+    }
+    const wasEmpty = queue.empty;
+    const index = queue.prod;
+    if (queue.push(this.bytes) !== BusStatus.OK) {
+      counts.aborted += 1;
+      interrupts.raise(GERROR.EVENTQ_ABT_ERR);
+      return Recorded.DISCARDED;
+    }
+    counts.written += 1;
+    this.#remember(index);
+    if (log.isLevelEnabled('info')) {
+      log.info({
+        event: 'smmu.event',
+        type: EventRecord.EventNumber.get(this.view),
+        sid: EventRecord.StreamID.get(this.view),
+        index,
+        overflow: EVENTQ_PROD.OVFLG.of(registers.get(EVENTQ_PROD)),
+      });
+    }
+    if (wasEmpty) {
+      if (recordWriteNs === 0) interrupts.eventQueue();
+      else clock.after(recordWriteNs, () => interrupts.eventQueue());
+    }
+    return Recorded.WRITTEN;
+  }
+
+  /** Toggles OVFLG unless an overflow is unacknowledged (§7.4). */
+  #overflow(): void {
+    const { registers, log } = this.#options;
+    const prod = registers.get(EVENTQ_PROD);
+    const acknowledged = EVENTQ_CONS.OVACKFLG.of(registers.get(EVENTQ_CONS));
+    if (EVENTQ_PROD.OVFLG.of(prod) !== acknowledged) return;
+    registers.set(EVENTQ_PROD, (prod ^ EVENTQ_PROD.OVFLG.mask32) >>> 0);
+    log.warn({ event: 'smmu.event-overflow', lost: this.#counts.overflowed });
+  }
+
+  /** The record before is still unread, recent, and equal but for InputAddr[11:0] (§7.3.1). */
+  #mergesWithLast(): boolean {
+    const { clock, queue, mergeWindowNs, control } = this.#options;
+    if (!control.EVENTQEN || clock.now - this.#lastAtNs > mergeWindowNs) return false;
+    if (queue.empty || advance(this.#lastIndex, queue.log2) !== queue.prod) return false;
+    for (let byte = 0; byte < EVENT_BYTES; byte += 4) {
+      const ignored = byte === 16 ? 0xfff : 0;
+      const difference = this.view.getUint32(byte, true) ^ this.#last.getUint32(byte, true);
+      if ((difference & ~ignored) !== 0) return false;
+    }
+    return true;
+  }
+
+  #remember(index: number): void {
+    for (let byte = 0; byte < EVENT_BYTES; byte += 4) this.#last.setUint32(byte, this.view.getUint32(byte, true), true);
+    this.#lastIndex = index;
+    this.#lastAtNs = this.#options.clock.now;
+  }
+
+  #settle(): void {
+    const { produced, written, merged, overflowed, dropped, aborted } = this.#counts;
+    this.#options.invariants.check(
+      'no-lost-event',
+      produced === written + merged + overflowed + dropped + aborted,
+      () =>
+        `${produced} records, of which ${written} written, ${merged} merged, ${overflowed + dropped + aborted} lost`,
+    );
+  }
+}
