@@ -109,10 +109,10 @@ export class Interrupts {
     this.#notify(PRIORITY);
   }
 
-  /** A CMD_SYNC with CS=SIG_IRQ completed: wired in any case, by message if `address` is not 0 (§4.7.3). */
-  sync(address: number, data: number): void {
+  /** A CMD_SYNC with CS=SIG_IRQ completed: wired in any case, and by message if it gave an address (§4.7.3). */
+  sync(message: boolean, address: number, data: number): void {
     this.#lines.sync.pulse();
-    if (this.#messages && address !== 0) this.#send(address, data, GERROR.MSI_CMDQ_ABT_ERR);
+    if (this.#messages && message) this.#send(address, data, GERROR.MSI_CMDQ_ABT_ERR);
   }
 
   #notify(source: Source): void {
