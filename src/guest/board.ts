@@ -15,14 +15,14 @@ export const GUEST_MSI_DOORBELL = 0x0802_0040;
 export const GUEST_MSI_FIRST = 80;
 
 /** Bytes of one access by a guest CPU. */
-export type GuestAccessSize = 1 | 2 | 4 | 8;
+export type GuestAccessSize = 1 | 2 | 4;
 
 export interface GuestBoard {
   readonly memory: GuestMemory;
-  /** Configuration space of the function. Values are exact below 2^53. */
+  /** Configuration space of the function; offsets are multiples of `size`. */
   readConfig(offset: number, size: GuestAccessSize): Steps<number>;
   writeConfig(offset: number, size: GuestAccessSize, value: number): Steps;
-  /** Reads where nothing answers give all ones; writes there are lost. */
+  /** A register; addresses are multiples of `size`. Reads where nothing answers give all ones; writes there are lost. */
   readMmio(address: number, size: GuestAccessSize): Steps<number>;
   writeMmio(address: number, size: GuestAccessSize, value: number): Steps;
   /** Runs `handler` each time `interrupt` is raised; a handler only notes what happened and wakes tasks. */

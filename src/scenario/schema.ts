@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { PROFILES } from '../sim/profiles.ts';
+import { PREMAP_PAGES_MAX, WORKERS_MAX } from '../vfio/uapi-extensions.layout.ts';
 import { durationOf, formatSize, sizeOf } from './quantity.ts';
 
 /** How the device's memory is made available: everything at once, or on demand by stalls or page requests. */
@@ -126,13 +127,15 @@ const device = section({
 
 const vfio = section({
   /** Pages mapped for each page that faults, itself counted: 1 is no pre-mapping. */
-  premapPages: integer(1, 262_144).default(1),
+  premapPages: integer(1, PREMAP_PAGES_MAX).default(1),
+  /** Which pages those are: the following ones, the aligned block, or what the stride of earlier faults predicts. */
+  premapPolicy: oneOf(['next', 'aligned', 'stride']).default('next'),
   /** Most memory mapped on demand at one time; pages beyond it are reclaimed. */
   residencyLimit: limit(64 * KiB, 256 * GiB, 4 * KiB).default(null),
   /** Where faults are handled: on the thread that reads the IOMMU's queue, or by workers. */
   handling: oneOf(['inline', 'workqueue']).default('workqueue'),
   /** Workers of the work queue. */
-  workers: integer(1, 64).default(4),
+  workers: integer(1, WORKERS_MAX).default(4),
 });
 
 const sec = section({

@@ -1,0 +1,148 @@
+/** Runs a scenario in one mode: a machine, a virtual machine on it, the workload, and what came of it. */
+
+import { AssertionError } from '../assert.ts';
+import { AcceleratorDriver } from '../guest/accelerator-driver.ts';
+import type { FaultSettings } from '../guest/vfio-container.ts';
+import { VirtualMachine } from '../guest/virtual-machine.ts';
+import { VmmError } from '../guest/vmm-error.ts';
+import type { Workload, WorkloadResult } from '../guest/workload.ts';
+import { sec } from '../guest/workloads/sec.ts';
+import type { Machine, MachineFactory } from '../machine.ts';
+import type { Clock } from '../sim/clock.ts';
+import { InvariantViolation } from '../sim/invariants.ts';
+import type { LogOf } from '../sim/log.ts';
+import { Random } from '../sim/random.ts';
+import type { Steps } from '../sim/task.ts';
+import { IopfMode, PremapPolicyKind } from '../vfio/uapi-extensions.layout.ts';
+import { machineFigures, type RunReport, throughputMBps } from './report.ts';
+import type { Mode, Scenario } from './schema.ts';
+
+export interface RunOptions {
+  readonly createMachine: MachineFactory;
+  readonly logs: (clock: Clock) => LogOf;
+  /** The workload's input, whole; left out, data comes from the seed. */
+  readonly input?: Uint8Array;
+  /** Told how many bytes of the output are checked. */
+  readonly progress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+export interface RunOutcome {
+  /** `slowdown` is null: see `withSlowdown`. */
+  readonly report: RunReport;
+  /** Why the run failed, in words; null when every byte was right and every invariant held. */
+  readonly failure: string | null;
+}
+
+const PREMAP_POLICIES = {
+  next: PremapPolicyKind.NEXT,
+  aligned: PremapPolicyKind.ALIGNED,
+  stride: PremapPolicyKind.STRIDE,
+} as const;
+
+/** What the guest tells of its run as it goes, so that a run that breaks off still has figures. */
+interface Progress {
+  readyNs: number;
+  result: WorkloadResult | null;
+  failure: string | null;
+}
+
+/** Runs to the end, closes everything and checks what must hold then. Scenario and mode decide all; see `RunOptions`. */
+export function runScenario(scenario: Scenario, mode: Mode, options: RunOptions): RunOutcome {
+  const machine = options.createMachine({ scenario, mode, logs: options.logs });
+  const seen: Progress = { readyNs: 0, result: null, failure: null };
+  try {
+    const { scheduler } = machine;
+    const main = scheduler.spawn('vmm', runMachine(scenario, mode, machine, options, seen));
+    const ended = scheduler.run({ until: () => main.done, limitNs: scenario.timeLimit });
+    machine.invariants.check('locks-released', ended, () => describeStuck(machine));
+    scheduler.run({ limitNs: scenario.timeLimit });
+    machine.invariants.check('locks-released', scheduler.stuck().length === 0, () => describeStuck(machine));
+    machine.checkAtRest();
+  } catch (error) {
+    if (!(error instanceof InvariantViolation || error instanceof AssertionError)) throw error;
+    seen.failure = error.message;
+  }
+  return { report: report(mode, machine, seen), failure: seen.failure ?? seen.result?.failure ?? null };
+}
+
+/** The process that runs the virtual machine, from its start to its end. */
+function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: RunOptions, seen: Progress): Steps {
+  const { clock, scheduler, latency, logOf } = machine;
+  const log = logOf('guest');
+  const start = clock.now;
+  let virtualMachine: VirtualMachine | null = null;
+  try {
+    virtualMachine = yield* VirtualMachine.start({
+      process: machine.process,
+      groupNumber: machine.groupNumber,
+      deviceName: machine.deviceName,
+      memoryBytes: scenario.guest.memory,
+      faults: mode === 'static' ? null : faultSettings(scenario, mode),
+      log,
+    });
+    const device = yield* AcceleratorDriver.start({
+      board: virtualMachine,
+      scheduler,
+      log,
+      ringEntries: scenario.device.ringEntries,
+      operationNs: latency.guestOperation,
+    });
+    seen.readyNs = clock.now - start;
+    seen.result = yield* workloadOf(scenario, options.input).run({
+      device,
+      memory: virtualMachine.memory,
+      random: new Random(scenario.seed).fork('workload'),
+      clock,
+      log,
+      ...(options.progress === undefined ? {} : { progress: options.progress }),
+    });
+    yield* device.stop();
+  } catch (error) {
+    if (!(error instanceof VmmError)) throw error;
+    seen.failure = error.message;
+    log.error({ event: 'guest.failed', reason: error.message });
+  }
+  if (virtualMachine !== null) yield* virtualMachine.stop();
+}
+
+function faultSettings({ vfio }: Scenario, mode: 'stall' | 'pri'): FaultSettings {
+  return {
+    mode: mode === 'stall' ? IopfMode.STALL : IopfMode.PRI,
+    policy: vfio.premapPages === 1 ? PremapPolicyKind.NONE : PREMAP_POLICIES[vfio.premapPolicy],
+    premapPages: vfio.premapPages,
+    residencyLimitBytes: vfio.residencyLimit,
+    workers: vfio.handling === 'inline' ? 0 : vfio.workers,
+  };
+}
+
+function workloadOf(scenario: Scenario, input: Uint8Array | undefined): Workload {
+  return sec({ ...scenario.workload, ...(input === undefined ? {} : { input }) });
+}
+
+function describeStuck(machine: Machine): string {
+  const waits = machine.scheduler
+    .stuck()
+    .map((task) => `${task.name} waits${task.waitingOn === null ? '' : ` for ${task.waitingOn.name}`}`);
+  return `at ${machine.clock.now} ns, ${waits.join('; ')}`;
+}
+
+function report(mode: Mode, machine: Machine, seen: Progress): RunReport {
+  const { result } = seen;
+  const { checked, violated } = machine.invariants.counts;
+  return {
+    mode,
+    virtualNs: result?.virtualNs ?? 0,
+    readyNs: seen.readyNs,
+    bytes: result?.bytes ?? 0,
+    throughputMBps: throughputMBps(result?.bytes ?? 0, result?.virtualNs ?? 0),
+    slowdown: null,
+    ...machineFigures(machine.counters()),
+    output: {
+      sha256: result?.output.sha256 ?? null,
+      keyHex: result?.output.keyHex ?? null,
+      ivHex: result?.output.ivHex ?? null,
+      verified: result?.output.verified === true && seen.failure === null,
+    },
+    invariants: { checked, violated },
+  };
+}
