@@ -14,18 +14,27 @@ export const BAR0_BYTES = 0x1000;
 export const BAR2_BYTES = 0x1000;
 export const MSIX_TABLE_OFFSET = 0;
 export const MSIX_PBA_OFFSET = 0x800;
-/** Vector 0 signals completions, vector 1 a ring error. */
 export const MSIX_VECTORS = 2;
+/** Vector of completions. */
+export const MSIX_COMPLETION = 0;
+/** Vector of a ring error. */
+export const MSIX_RING_ERROR = 1;
 
 /** `IDENTITY` reads as the letters `FLAC`. */
 export const IDENTITY_VALUE = 0x43414c46;
 
 export const IDENTITY = register('IDENTITY', 0x00, SHEET, { VALUE: [31, 0] }, { access: 'read-only' });
-/** ENABLE starts and stops the ring; RESET returns every register to zero and reads as 0. */
+/**
+ * ENABLE lets the device fetch descriptors; without it, what is under way still ends. RESET returns every register to zero,
+ * gives up what is under way (STATUS.IDLE says when the last of it has left the device) and reads as 0.
+ */
 export const CONTROL = register('CONTROL', 0x08, SHEET, { ENABLE: 0, RESET: 1 });
-/** RING_ERROR: the ring itself could not be read or written; the device stopped until RESET. */
+/**
+ * RING_ERROR: the ring itself could not be read or written, or RING_TAIL went further than its size; the device stopped
+ * until RESET. IDLE: nothing is under way and no descriptor waits.
+ */
 export const STATUS = register('STATUS', 0x0c, SHEET, { ENABLED: 0, RING_ERROR: 1, IDLE: 2 }, { access: 'read-only' });
-/** A multiple of 64. Written before ENABLE. */
+/** A multiple of 64. RING_BASE, RING_SIZE and PASID_CONTROL are fixed while ENABLED or not IDLE: writes are ignored. */
 export const RING_BASE = register('RING_BASE', 0x10, SHEET, { OFFSET: [11, 0], PAGE: [63, 12] }, { width: 64 });
 /** log2 of the number of descriptors, 0..15. */
 export const RING_SIZE = register('RING_SIZE', 0x18, SHEET, { LOG2SIZE: [3, 0] });
@@ -35,7 +44,10 @@ export const RING_TAIL = register('RING_TAIL', 0x20, SHEET, { INDEX: [15, 0] });
 export const RING_HEAD = register('RING_HEAD', 0x24, SHEET, { INDEX: [15, 0] }, { access: 'read-only' });
 /** With ENABLE set, every access carries this PASID. */
 export const PASID_CONTROL = register('PASID_CONTROL', 0x28, SHEET, { PASID: [19, 0], ENABLE: 31 });
-/** 32 key bytes from 0x40 and 16 bytes of initial counter block from 0x60, in memory order. */
+/**
+ * 32 key bytes from 0x40 and 16 bytes of initial counter block from 0x60, in memory order; they read as zero. A descriptor
+ * uses what was there when the device fetched it.
+ */
 export const KEY_OFFSET = 0x40;
 export const KEY_BYTES = 32;
 export const IV_OFFSET = 0x60;
@@ -45,7 +57,8 @@ export const DESCRIPTOR_BYTES = 64;
 
 /**
  * One operation: AES-256-CTR over LENGTH bytes. STREAM_OFFSET (bytes) places them in the key stream, so that any cut of a
- * stream gives the same bytes. The device writes STATUS and PROCESSED when it is done.
+ * stream gives the same bytes. Source and destination are the same or do not overlap. The device completes descriptors in
+ * order: it writes STATUS and PROCESSED (bytes before the first fault), then moves RING_HEAD, then interrupts.
  */
 export const Descriptor = struct('accelerator descriptor', SHEET, DESCRIPTOR_BYTES, {
   SOURCE_OFFSET: [11, 0],
@@ -70,5 +83,6 @@ export const DescriptorStatus = {
   DONE: 1,
   SOURCE_FAULT: 2,
   DESTINATION_FAULT: 3,
+  /** LENGTH is 0, or the bytes reach beyond 2^64. */
   BAD_DESCRIPTOR: 4,
 } as const;

@@ -35,12 +35,15 @@ export interface MemoryRequest extends Requester {
   readonly write: boolean;
   readonly page: number;
   readonly offset: number;
-  /** 1..4096 bytes; 0 is a read that only flushes. */
+  /** 1..4096 bytes; 0 has no byte enabled: a read that only flushes, or a write that only asks for permission. */
   readonly length: number;
   /** Source of a write, target of a read, at `dataOffset`. */
   readonly data: Uint8Array;
   readonly dataOffset: number;
-  /** Nanoseconds that this request took on its way; each stage adds its own. */
+  /**
+   * Nanoseconds that this request took on its way; each stage adds its own. The requester sets it to 0 when `memory`
+   * answered PENDING: from then on it counts what the retry costs.
+   */
   latencyNs: number;
   /** Called once, later, when `memory` answered PENDING. */
   completed(status: Completion): void;

@@ -1,0 +1,561 @@
+/**
+ * DMA engine of an endpoint: cuts transfers at 4 KiB pages and moves several pages at a time. What is enabled in the
+ * function's capabilities decides how: untranslated requests, translated requests (ATS), or translated requests with
+ * page requests (ATS and PRI).
+ *
+ * A page that is being brought in is asked for once: further accesses to it wait for the first.
+ */
+import { assert } from '../../../assert.ts';
+import type { Clock } from '../../../sim/clock.ts';
+import type { AtsCapability } from '../capability/ats.ts';
+import type { PasidCapability } from '../capability/pasid.ts';
+import type { Link } from '../function.ts';
+import { AddressType, Completion, type InvalidateRequest, NO_PASID, ResponseCode, type Upstream } from '../tlp.ts';
+import { flagsOf, PERMISSIONS, Permission, type TranslationCache, UNTRANSLATED_ONLY } from './atc.ts';
+import { type Drain, Lane, type LaneOwner, Phase } from './dma-lane.ts';
+import { DmaOutcome, type DmaTransfer } from './dma-transfer.ts';
+import { LatencyRecorder } from './latency-recorder.ts';
+import type { PageRequestUnit } from './page-request-unit.ts';
+
+const PAGE_BYTES = 4096;
+
+/**
+ * Sees each access at the instant it takes effect: the page that the device asked for, the page that its translated
+ * request named (-1 for an untranslated request), and the bytes of the page that it touched.
+ */
+export type AccessObserver = (
+  page: number,
+  translatedPage: number,
+  write: boolean,
+  pasid: number,
+  offset: number,
+  length: number,
+) => void;
+
+export interface DmaEngineOptions {
+  readonly clock: Clock;
+  /** Pages on their way at one time. */
+  readonly lanes: number;
+  /** ATS needs a cache and its capability; without them every request is untranslated. */
+  readonly ats?: AtsCapability | undefined;
+  readonly cache?: TranslationCache | undefined;
+  readonly pasid?: PasidCapability | undefined;
+  readonly pageRequests?: PageRequestUnit | undefined;
+  /** Success responses without a translation after which an access gives up; defaults to 32. */
+  readonly maxRetries?: number;
+  /** Pause before the second and later retries, doubling up to 64 times this; defaults to 500 ns. */
+  readonly retryPauseNs?: number;
+  readonly observe?: AccessObserver | undefined;
+  /** Told of completions that are not Success. */
+  readonly noteAbort?: (status: Completion) => void;
+}
+
+export class DmaEngine implements LaneOwner {
+  readonly #clock: Clock;
+  readonly #ats: AtsCapability | null;
+  readonly #cache: TranslationCache | null;
+  readonly #pasid: PasidCapability | null;
+  readonly #pageRequests: PageRequestUnit | null;
+  readonly #maxRetries: number;
+  readonly #retryPauseNs: number;
+  readonly #observe: AccessObserver | null;
+  readonly #noteAbort: ((status: Completion) => void) | null;
+  readonly #lanes: readonly Lane[];
+  readonly #free: Lane[];
+  /** Lanes that bring a page. */
+  readonly #openers: Lane[] = [];
+  #upstream: Upstream | null = null;
+  #requesterId = 0;
+  #linkNs = 0;
+  #first: DmaTransfer | null = null;
+  #last: DmaTransfer | null = null;
+  #pumping = false;
+  /** Counts calls of {@link abandon}. */
+  #generation = 0;
+  /** Waits for pages, stalled and page-requested alike: from the first refusal to the access that goes through. */
+  readonly faultLatency = new LatencyRecorder();
+  readonly counters = {
+    transfers: 0,
+    /** Accesses that reached memory, and their bytes. */
+    reads: 0,
+    writes: 0,
+    bytesRead: 0,
+    bytesWritten: 0,
+    cacheHits: 0,
+    translationRequests: 0,
+    /** Translations asked for again because an invalidation met the request. */
+    staleTranslations: 0,
+    /** Waits that began: page requests, and accesses that stalled. */
+    pageRequests: 0,
+    stalls: 0,
+    /** Translation requests after a Success response that still found no translation. */
+    retries: 0,
+    /** Accesses that waited for another one to bring the same page. */
+    coalesced: 0,
+    /** Accesses given up, and those of them that ran out of retries. */
+    aborted: 0,
+    retriesExhausted: 0,
+    invalidations: 0,
+    /** Invalidations that had to wait for accesses under way. */
+    invalidationsWaited: 0,
+  };
+
+  constructor(options: DmaEngineOptions) {
+    assert(Number.isInteger(options.lanes) && options.lanes >= 1, `a DMA engine with ${options.lanes} lanes`);
+    this.#clock = options.clock;
+    this.#ats = options.ats ?? null;
+    this.#cache = options.cache ?? null;
+    this.#pasid = options.pasid ?? null;
+    this.#pageRequests = options.pageRequests ?? null;
+    this.#maxRetries = options.maxRetries ?? 32;
+    this.#retryPauseNs = options.retryPauseNs ?? 500;
+    this.#observe = options.observe ?? null;
+    this.#noteAbort = options.noteAbort ?? null;
+    this.#lanes = Array.from({ length: options.lanes }, () => new Lane(this));
+    this.#free = [...this.#lanes].reverse();
+    assert(this.#ats === null || this.#cache !== null, 'ATS needs a translation cache');
+  }
+
+  /** Connects the engine to its function's link. */
+  attach(link: Link): void {
+    this.#upstream = link.upstream;
+    this.#requesterId = link.requesterId;
+    this.#linkNs = link.linkNs;
+  }
+
+  /** Whether requests are on their way or wait. */
+  get busy(): boolean {
+    return this.#first !== null || this.#free.length < this.#lanes.length;
+  }
+
+  /** Starts a transfer. Its completion may come before `start` returns, when nothing takes any time. */
+  start(transfer: DmaTransfer): void {
+    assert(!transfer.busy, 'a transfer is started once');
+    transfer.busy = true;
+    transfer.outcome = DmaOutcome.DONE;
+    transfer.transferred = transfer.length;
+    transfer.issued = 0;
+    transfer.lanes = 0;
+    transfer.next = null;
+    this.counters.transfers += 1;
+    if (this.#last === null) this.#first = transfer;
+    else this.#last.next = transfer;
+    this.#last = transfer;
+    this.#pump();
+  }
+
+  /**
+   * Takes an invalidate request (PCIe §10.3): translations go at once, `completed` is called when no access uses one any
+   * more. The answer to a translation request under way is void (§10.3.4).
+   */
+  invalidate(request: InvalidateRequest, completed: () => void): void {
+    const { page, pages, pasid, global } = request;
+    this.counters.invalidations += 1;
+    this.#cache?.invalidate(page, pages, pasid, global);
+    const drain: Drain = { remaining: 0, completed };
+    for (const lane of this.#lanes) {
+      if (global ? lane.space === NO_PASID : lane.space !== pasid) continue;
+      if (lane.phase === Phase.TRANSLATION) {
+        const covered = lane.ask.answer.status === Completion.SUCCESS ? lane.ask.answer.pages : 1;
+        const first = lane.wantedPage - (lane.wantedPage % covered);
+        if (first < page + pages && page < first + covered) lane.stale = true;
+      } else if (lane.phase === Phase.ACCESS && lane.addressType === AddressType.TRANSLATED) {
+        if (lane.wantedPage < page || lane.wantedPage >= page + pages) continue;
+        lane.drains.push(drain);
+        drain.remaining += 1;
+      }
+    }
+    if (drain.remaining === 0) completed();
+    else this.counters.invalidationsWaited += 1;
+  }
+
+  /** ATS was disabled: translations are forgotten, and those under way are void. */
+  forgetTranslations(): void {
+    this.#cache?.clear();
+    for (const lane of this.#lanes) if (lane.phase === Phase.TRANSLATION) lane.stale = true;
+  }
+
+  /**
+   * Gives up everything: no transfer completes any more. Requests that are on the link or stall run out unseen and keep
+   * their lane, and the bytes they name, until then.
+   */
+  abandon(): void {
+    this.#generation += 1;
+    for (let transfer = this.#first; transfer !== null; transfer = transfer.next) transfer.busy = false;
+    this.#first = null;
+    this.#last = null;
+    this.#openers.length = 0;
+    for (const lane of this.#lanes) {
+      if (lane.transfer !== null) lane.transfer.busy = false;
+      lane.transfer = null;
+      lane.opener = false;
+      lane.followers = null;
+      lane.nextFollower = null;
+      if (lane.phase === Phase.PAGE) this.#pageRequests?.forget(lane);
+      if (lane.phase === Phase.PAGE || lane.phase === Phase.FOLLOW) this.#release(lane);
+    }
+  }
+
+  /** Hands transfers to lanes, in order. */
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    for (let transfer = this.#first; transfer !== null && this.#free.length > 0; transfer = this.#first) {
+      if (transfer.outcome !== DmaOutcome.DONE) {
+        // A page failed: the rest is not sent.
+        this.#dequeue(transfer);
+        transfer.issued = transfer.length;
+        if (transfer.lanes === 0) transfer.finish();
+        continue;
+      }
+      const lane = this.#free.pop();
+      assert(lane !== undefined, 'a lane is free');
+      this.#arm(lane, transfer);
+      if (transfer.issued === transfer.length) this.#dequeue(transfer);
+      this.#issue(lane);
+    }
+    this.#pumping = false;
+  }
+
+  #dequeue(transfer: DmaTransfer): void {
+    this.#first = transfer.next;
+    if (this.#first === null) this.#last = null;
+    transfer.next = null;
+  }
+
+  /** Gives the next piece of `transfer` to `lane`. */
+  #arm(lane: Lane, transfer: DmaTransfer): void {
+    const at = transfer.offset + transfer.issued;
+    const pages = Math.floor(at / PAGE_BYTES);
+    const offset = at - pages * PAGE_BYTES;
+    const bytes = Math.min(PAGE_BYTES - offset, transfer.length - transfer.issued);
+    const { write, pasid } = transfer;
+    lane.transfer = transfer;
+    lane.wantedPage = transfer.page + pages;
+    lane.offset = offset;
+    lane.bytes = bytes;
+    lane.start = transfer.issued;
+    lane.data = transfer.data;
+    lane.dataOffset = transfer.dataOffset + transfer.issued;
+    lane.space = pasid;
+    lane.claim = transfer.forWrite && !write;
+    lane.wantsWrite = write || transfer.forWrite;
+    lane.wantsRead = !write;
+    lane.execute = pasid !== NO_PASID && transfer.execute && this.#pasid?.execute === true;
+    lane.privileged = pasid !== NO_PASID && transfer.privileged && this.#pasid?.privileged === true;
+    lane.need =
+      (lane.wantsRead ? Permission.READ : 0) |
+      (lane.wantsWrite ? Permission.WRITE : 0) |
+      (lane.execute ? Permission.EXECUTE : 0);
+    lane.stale = false;
+    lane.attempts = 0;
+    lane.waitSinceNs = -1;
+    lane.requesterId = this.#requesterId;
+    transfer.issued += bytes;
+    transfer.lanes += 1;
+  }
+
+  /** Sends a lane on its way: from the cache, behind another lane, or with a request of its own. */
+  #issue(lane: Lane): void {
+    const { space } = lane;
+    if (space !== NO_PASID && (this.#pasid === null || !this.#pasid.enabled || space > this.#pasid.max)) {
+      this.#fail(lane, DmaOutcome.NO_PASID);
+      return;
+    }
+    if (this.#ats === null || this.#cache === null || !this.#ats.enabled) {
+      if (this.#openers.length === 0 || !this.#follow(lane)) this.#accessUntranslated(lane);
+      return;
+    }
+    const entry = this.#cache.lookup(space, lane.wantedPage);
+    if (entry >= 0 && (this.#cache.flags(entry) & lane.need) === lane.need) {
+      this.counters.cacheHits += 1;
+      if ((this.#cache.flags(entry) & UNTRANSLATED_ONLY) !== 0) this.#accessUntranslated(lane);
+      else this.#accessTranslated(lane, this.#cache.translate(entry, lane.wantedPage));
+      return;
+    }
+    if (this.#openers.length > 0 && this.#follow(lane)) return;
+    this.#open(lane);
+    this.#translate(lane);
+  }
+
+  #translate(lane: Lane): void {
+    if (this.#ats?.enabled !== true) {
+      // ATS was disabled in the meantime.
+      const followers = this.#close(lane);
+      this.#issue(lane);
+      this.#resume(followers, DmaOutcome.DONE, 0);
+      return;
+    }
+    const { ask } = lane;
+    this.counters.translationRequests += 1;
+    ask.requesterId = lane.requesterId;
+    ask.pasid = lane.space;
+    ask.execute = lane.execute;
+    ask.privileged = lane.privileged;
+    ask.page = lane.wantedPage;
+    ask.noWrite = !lane.wantsWrite;
+    ask.latencyNs = 0;
+    lane.stale = false;
+    this.#port.translate(ask);
+    lane.phase = Phase.TRANSLATION;
+    if (ask.latencyNs === 0) this.#translated(lane);
+    else this.#clock.after(ask.latencyNs, lane.due);
+  }
+
+  #translated(lane: Lane): void {
+    if (lane.stale) {
+      this.counters.staleTranslations += 1;
+      this.#translate(lane);
+      return;
+    }
+    const { answer } = lane.ask;
+    if (answer.status !== Completion.SUCCESS) {
+      this.#noteAbort?.(answer.status);
+      this.#fail(lane, DmaOutcome.REFUSED);
+      return;
+    }
+    const flags = flagsOf(answer);
+    if ((flags & PERMISSIONS) === 0 || (flags & lane.need) !== lane.need) {
+      this.#wantPage(lane);
+      return;
+    }
+    this.#cache?.insert(lane.space, lane.wantedPage, answer);
+    this.#waited(lane);
+    // They go after this access, in the order in which they came.
+    const followers = this.#close(lane);
+    if (answer.untranslatedOnly) this.#accessUntranslated(lane);
+    else this.#accessTranslated(lane, answer.page + offsetInBlock(lane.wantedPage, answer.pages, answer.page));
+    this.#resume(followers, DmaOutcome.DONE, 0);
+  }
+
+  /** No translation, or not for this access: asks the host for the page, if the function can. */
+  #wantPage(lane: Lane): void {
+    const unit = this.#pageRequests;
+    if (unit === null || !unit.usable) {
+      this.#fail(lane, lane.attempts === 0 ? DmaOutcome.DENIED : DmaOutcome.FAILURE);
+      return;
+    }
+    if (lane.attempts > 0) this.counters.retries += 1;
+    if (lane.attempts > this.#maxRetries) {
+      this.counters.retriesExhausted += 1;
+      this.#fail(lane, DmaOutcome.RETRIES);
+      return;
+    }
+    if (lane.waitSinceNs < 0) {
+      lane.waitSinceNs = this.#clock.now;
+      this.counters.pageRequests += 1;
+    }
+    lane.phase = Phase.PAGE;
+    lane.pasid = lane.space;
+    unit.request(lane);
+  }
+
+  pageAnswered(lane: Lane, code: ResponseCode): void {
+    if (code !== ResponseCode.SUCCESS) {
+      this.#fail(lane, code === ResponseCode.INVALID_REQUEST ? DmaOutcome.INVALID : DmaOutcome.FAILURE);
+      return;
+    }
+    lane.attempts += 1;
+    if (lane.attempts === 1) {
+      this.#translate(lane);
+      return;
+    }
+    lane.phase = Phase.PAUSE;
+    this.#clock.after(this.#retryPauseNs * 2 ** Math.min(lane.attempts - 2, 6), lane.due);
+  }
+
+  #accessTranslated(lane: Lane, page: number): void {
+    lane.addressType = AddressType.TRANSLATED;
+    lane.page = page;
+    lane.pasid = NO_PASID;
+    lane.write = !lane.wantsRead;
+    lane.length = lane.bytes;
+    this.#access(lane);
+  }
+
+  #accessUntranslated(lane: Lane): void {
+    lane.addressType = AddressType.UNTRANSLATED;
+    lane.page = lane.wantedPage;
+    lane.pasid = lane.space;
+    lane.write = lane.claim || !lane.wantsRead;
+    lane.length = lane.claim ? 0 : lane.bytes;
+    this.#access(lane);
+  }
+
+  #access(lane: Lane): void {
+    lane.latencyNs = 0;
+    const status = this.#port.memory(lane);
+    if (status === Completion.PENDING) {
+      this.counters.stalls += 1;
+      lane.phase = Phase.STALL;
+      lane.waitSinceNs = this.#clock.now;
+      lane.latencyNs = 0;
+      if (!lane.opener) this.#open(lane);
+      return;
+    }
+    if (status === Completion.SUCCESS && this.#observe !== null) this.#seen(lane);
+    lane.status = status;
+    if (lane.latencyNs === 0) {
+      this.#accessed(lane);
+    } else {
+      lane.phase = Phase.ACCESS;
+      this.#clock.after(lane.latencyNs, lane.due);
+    }
+  }
+
+  stallEnded(lane: Lane, status: Completion): void {
+    assert(lane.phase === Phase.STALL, 'only a stalled request completes later');
+    lane.status = status;
+    if (status === Completion.SUCCESS) {
+      this.#waited(lane);
+      if (this.#observe !== null) this.#seen(lane);
+    }
+    // What the agent spent on the retry, and the way back of a read, are still to come.
+    lane.phase = Phase.ACCESS;
+    this.#clock.after(lane.latencyNs + (lane.write ? 0 : this.#linkNs), lane.due);
+  }
+
+  laneDue(lane: Lane): void {
+    if (lane.transfer === null) {
+      this.#release(lane);
+      this.#pump();
+    } else if (lane.phase === Phase.ACCESS) {
+      this.#accessed(lane);
+    } else if (lane.phase === Phase.TRANSLATION) {
+      this.#translated(lane);
+    } else {
+      this.#translate(lane);
+    }
+  }
+
+  #accessed(lane: Lane): void {
+    if (lane.status !== Completion.SUCCESS) {
+      this.#noteAbort?.(lane.status);
+      this.#fail(lane, DmaOutcome.REFUSED);
+      return;
+    }
+    if (lane.claim && lane.addressType === AddressType.UNTRANSLATED) {
+      lane.claim = false;
+      this.#accessUntranslated(lane);
+      return;
+    }
+    const { counters } = this;
+    if (lane.write) {
+      counters.writes += 1;
+      counters.bytesWritten += lane.bytes;
+    } else {
+      counters.reads += 1;
+      counters.bytesRead += lane.bytes;
+    }
+    this.#end(lane);
+  }
+
+  #fail(lane: Lane, outcome: DmaOutcome): void {
+    this.counters.aborted += 1;
+    const { transfer } = lane;
+    lane.outcome = outcome;
+    if (transfer !== null) {
+      if (transfer.outcome === DmaOutcome.DONE || lane.start < transfer.transferred) transfer.outcome = outcome;
+      transfer.transferred = Math.min(transfer.transferred, lane.start);
+    }
+    this.#end(lane);
+  }
+
+  /** The lane is done with its piece: others that waited for its page go on, and so does the transfer. */
+  #end(lane: Lane): void {
+    const { transfer } = lane;
+    const { outcome, need } = lane;
+    const followers = lane.opener ? this.#close(lane) : null;
+    this.#release(lane);
+    if (followers !== null) this.#resume(followers, outcome, need);
+    if (transfer !== null) {
+      transfer.lanes -= 1;
+      // `busy` is false when a completion above made the device give up everything.
+      if (transfer.lanes === 0 && transfer.issued === transfer.length && transfer.busy) transfer.finish();
+    }
+    this.#pump();
+  }
+
+  #release(lane: Lane): void {
+    lane.phase = Phase.IDLE;
+    lane.transfer = null;
+    lane.outcome = DmaOutcome.DONE;
+    lane.data = NO_BYTES;
+    this.#free.push(lane);
+    if (lane.drains.length === 0) return;
+    for (const drain of lane.drains.splice(0)) {
+      drain.remaining -= 1;
+      if (drain.remaining === 0) drain.completed();
+    }
+  }
+
+  #waited(lane: Lane): void {
+    if (lane.waitSinceNs < 0) return;
+    this.faultLatency.record(this.#clock.now - lane.waitSinceNs);
+    lane.waitSinceNs = -1;
+  }
+
+  #seen(lane: Lane): void {
+    if (lane.length === 0) return;
+    const translated = lane.addressType === AddressType.TRANSLATED ? lane.page : -1;
+    this.#observe?.(lane.wantedPage, translated, lane.write, lane.space, lane.offset, lane.length);
+  }
+
+  #open(lane: Lane): void {
+    lane.opener = true;
+    this.#openers.push(lane);
+  }
+
+  /** Waits behind the lane that brings the same page, if there is one. */
+  #follow(lane: Lane): boolean {
+    for (const opener of this.#openers) {
+      if (opener.wantedPage !== lane.wantedPage || opener.space !== lane.space) continue;
+      this.counters.coalesced += 1;
+      lane.phase = Phase.FOLLOW;
+      lane.nextFollower = null;
+      if (opener.followers === null) {
+        opener.followers = lane;
+        return true;
+      }
+      let last = opener.followers;
+      while (last.nextFollower !== null) last = last.nextFollower;
+      last.nextFollower = lane;
+      return true;
+    }
+    return false;
+  }
+
+  /** The lane brings a page no longer: those who waited for it, to be resumed. */
+  #close(lane: Lane): Lane | null {
+    lane.opener = false;
+    this.#openers.splice(this.#openers.indexOf(lane), 1);
+    const { followers } = lane;
+    lane.followers = null;
+    return followers;
+  }
+
+  /** Those who waited for a page go on, or fail like their opener if they wanted the same of it. */
+  #resume(followers: Lane | null, outcome: DmaOutcome, need: number): void {
+    const generation = this.#generation;
+    // A completion on the way may make the device give up everything, these lanes too.
+    for (let lane = followers; lane !== null && generation === this.#generation; ) {
+      const next: Lane | null = lane.nextFollower;
+      lane.nextFollower = null;
+      if (outcome !== DmaOutcome.DONE && lane.need === need) this.#fail(lane, outcome);
+      else this.#issue(lane);
+      lane = next;
+    }
+  }
+
+  get #port(): Upstream {
+    assert(this.#upstream !== null, 'a DMA engine sends when it has a link');
+    return this.#upstream;
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** What to add to a block's answer so that it names the page asked for: the answer may name any page of the block. */
+function offsetInBlock(page: number, pages: number, answered: number): number {
+  return (page % pages) - (answered % pages);
+}
