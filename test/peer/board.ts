@@ -1,0 +1,91 @@
+/** A started server seen as the board: registers by name, structures by layout, the devices on its bus. */
+import { encodeInto, type Layout } from '../../src/layout/struct.ts';
+import { BAR_BASE, BAR_STRIDE, DEVICE_FUNCTIONS, ECAM_BASE, MACHINE, SMMU_BASE } from './memory-map.ts';
+import { registerCalled } from './program.ts';
+import { type Emulator, PeerServer } from './server.ts';
+
+/** Registers of iommu-testdev (QEMU's `docs/specs/iommu-testdev.rst`). */
+export const TestDevice = {
+  TRIGGER: 0x00,
+  IOVA_LOW: 0x04,
+  IOVA_HIGH: 0x08,
+  LENGTH: 0x0c,
+  RESULT: 0x10,
+  DOORBELL: 0x14,
+  ATTRIBUTES: 0x18,
+  PHYSICAL_LOW: 0x1c,
+  PHYSICAL_HIGH: 0x20,
+} as const;
+
+/** Registers of edu (QEMU's `docs/specs/edu.rst`). */
+export const EduDevice = { SOURCE: 0x80, DESTINATION: 0x88, COUNT: 0x90, COMMAND: 0x98, BUFFER: 0x4_0000 } as const;
+/** Virtual time that an edu transfer takes. */
+export const EDU_TRANSFER_NS = 100_000_000;
+
+const COMMAND_REGISTER = 0x04;
+const BAR_0 = 0x10;
+/** I/O, memory and bus master enable. */
+const ENABLE_ALL = 7;
+
+export class Board {
+  readonly server: PeerServer;
+
+  private constructor(server: PeerServer) {
+    this.server = server;
+  }
+
+  static async start(emulator: Emulator, processor?: number): Promise<Board> {
+    const server = await PeerServer.start(emulator, {
+      arguments: [...MACHINE, ...(emulator.name === 'faultline' ? ['-global', 'arm-smmuv3.preset=qemu'] : [])],
+      ...(processor !== undefined && { processor }),
+    });
+    const board = new Board(server);
+    await board.#placeDevices();
+    return board;
+  }
+
+  /** Power-on state for all but RAM. */
+  async reset(): Promise<void> {
+    await this.server.qmp.systemReset();
+    await this.#placeDevices();
+  }
+
+  /** MMIO address of register `offset` of the n-th device. */
+  bar(device: number, offset: number): number {
+    return BAR_BASE + device * BAR_STRIDE + offset;
+  }
+
+  /** Reads a register by its name, 32 or 64 bits at once. */
+  async get(register: string): Promise<bigint> {
+    const { offset, $ } = registerCalled(register);
+    if ($.width === 64) return this.server.qtest.read64(SMMU_BASE + offset);
+    return BigInt(await this.server.qtest.read32(SMMU_BASE + offset));
+  }
+
+  async set(register: string, value: bigint): Promise<void> {
+    const { offset, $ } = registerCalled(register);
+    if ($.width === 64) await this.server.qtest.write64(SMMU_BASE + offset, value);
+    else await this.server.qtest.write32(SMMU_BASE + offset, Number(value));
+  }
+
+  /** Writes a structure to memory, fields by name. */
+  async put(layout: Layout, at: number, fields: Readonly<Record<string, number>>): Promise<void> {
+    const bytes = new Uint8Array(layout.$.byteLength);
+    encodeInto(layout, new DataView(bytes.buffer), 0, fields);
+    await this.server.qtest.writeBytes(at, bytes);
+  }
+
+  stop(): ReturnType<PeerServer['stop']> {
+    return this.server.stop();
+  }
+
+  async #placeDevices(): Promise<void> {
+    const { qtest } = this.server;
+    await Promise.all(
+      DEVICE_FUNCTIONS.flatMap((devfn, device) => [
+        qtest.write32(ECAM_BASE + devfn * 0x1000 + BAR_0, this.bar(device, 0)),
+        qtest.write32(ECAM_BASE + devfn * 0x1000 + COMMAND_REGISTER, ENABLE_ALL),
+      ]),
+    );
+  }
+}

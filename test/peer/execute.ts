@@ -1,0 +1,150 @@
+/** Carries a program out on a board and writes down what was seen. */
+import { COMMAND_BYTES, COMMANDS, Opcode } from '../../src/iommu/spec/commands.layout.ts';
+import { EVENT_BYTES } from '../../src/iommu/spec/events.layout.ts';
+import { encode, words } from '../../src/layout/struct.ts';
+import { type Board, EDU_TRANSFER_NS, EduDevice, TestDevice } from './board.ts';
+import { COMMAND_QUEUE, EDU, EVENT_QUEUE, POOL_END, RAM_BASE, RAM_BYTES, SMMU_BASE } from './memory-map.ts';
+import { type Command, type Observation, type Program, STRUCTURES, type Step } from './program.ts';
+
+const OVERFLOW = 0x8000_0000;
+const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
+const WIDTHS = { 1: 'b', 2: 'w', 4: 'l', 8: 'q' } as const;
+
+/** The 16 bytes of a command. */
+export function commandBytes(command: Command): Uint8Array {
+  const view =
+    command.name === undefined
+      ? new DataView(new ArrayBuffer(COMMAND_BYTES))
+      : encode(COMMANDS[command.name], { Opcode: Opcode[command.name], ...command.fields });
+  for (const [index, word] of Object.entries(command.words ?? {})) view.setUint32(Number(index) * 4, word, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** Index of a queue of `2 ** log2` entries, moved by `count`, with its wrap bit. */
+const advance = (index: number, count: number, log2: number): number => (index + count) % 2 ** (log2 + 1);
+
+class Execution {
+  readonly #board: Board;
+  readonly #program: Program;
+  #produced = 0;
+
+  constructor(board: Board, program: Program) {
+    this.#board = board;
+    this.#program = program;
+  }
+
+  async step(step: Step): Promise<Observation> {
+    const board = this.#board;
+    const { qtest } = board.server;
+    switch (step.op) {
+      case 'set':
+        void board.set(step.register, step.value);
+        return { [step.register]: hex(await board.get(step.register)) };
+      case 'get':
+        return { [step.register]: hex(await board.get(step.register)) };
+      case 'peek':
+        return { value: hex(BigInt(await qtest.request(`read${WIDTHS[step.size]} ${hex(SMMU_BASE + step.offset)}`))) };
+      case 'poke':
+        await qtest.request(`write${WIDTHS[step.size]} ${hex(SMMU_BASE + step.offset)} ${hex(step.value)}`);
+        return {};
+      case 'put':
+        await board.put(STRUCTURES[step.structure], step.at, step.fields);
+        return {};
+      case 'word':
+        await qtest.write64(step.at, step.value);
+        return {};
+      case 'fill':
+        await qtest.fill(step.at, step.length, step.value);
+        return {};
+      case 'look':
+        return { bytes: (await qtest.readBytes(step.at, step.length)).toString('hex') };
+      case 'commands':
+        return this.#commands(step.commands);
+      case 'dma':
+        return this.#dma(step);
+      case 'transfer':
+        return this.#transfer(step);
+      case 'events':
+        return this.#events();
+    }
+  }
+
+  async #commands(commands: readonly Command[]): Promise<Observation> {
+    const { qtest } = this.#board.server;
+    const log2 = this.#program.queues.commands;
+    for (const command of commands) {
+      void qtest.writeBytes(COMMAND_QUEUE + (this.#produced % 2 ** log2) * COMMAND_BYTES, commandBytes(command));
+      this.#produced = advance(this.#produced, 1, log2);
+    }
+    void this.#board.set('CMDQ_PROD', BigInt(this.#produced));
+    const [consumed, errors] = await Promise.all([this.#board.get('CMDQ_CONS'), this.#board.get('GERROR')]);
+    return { CMDQ_CONS: hex(consumed), GERROR: hex(errors) };
+  }
+
+  async #dma(step: Extract<Step, { op: 'dma' }>): Promise<Observation> {
+    const board = this.#board;
+    const { qtest } = board.server;
+    const write = (offset: number, value: number) => void qtest.write32(board.bar(step.device, offset), value);
+    const inRam = step.physical >= RAM_BASE && step.physical + step.length <= RAM_BASE + RAM_BYTES;
+    if (inRam) void qtest.fill(step.physical, step.length, 0);
+    write(TestDevice.IOVA_LOW, Number(step.iova & 0xffff_ffffn));
+    write(TestDevice.IOVA_HIGH, Number(step.iova >> 32n));
+    write(TestDevice.LENGTH, step.length);
+    write(TestDevice.PHYSICAL_LOW, step.physical % 2 ** 32);
+    write(TestDevice.PHYSICAL_HIGH, Math.floor(step.physical / 2 ** 32));
+    write(TestDevice.DOORBELL, 1);
+    void qtest.read32(board.bar(step.device, TestDevice.TRIGGER));
+    const [result, moved] = await Promise.all([
+      qtest.read32(board.bar(step.device, TestDevice.RESULT)),
+      inRam ? qtest.readBytes(step.physical, step.length) : Buffer.alloc(0),
+    ]);
+    const events = step.keepEvents ? {} : await this.#events();
+    return { result: hex(result), moved: moved.toString('hex'), ...events };
+  }
+
+  async #transfer(step: Extract<Step, { op: 'transfer' }>): Promise<Observation> {
+    const board = this.#board;
+    const { qtest } = board.server;
+    const write = (offset: number, value: bigint) => void qtest.write64(board.bar(EDU, offset), value);
+    const toMemory = step.direction === 'to-memory';
+    write(EduDevice.SOURCE, toMemory ? BigInt(EduDevice.BUFFER) : step.iova);
+    write(EduDevice.DESTINATION, toMemory ? step.iova : BigInt(EduDevice.BUFFER));
+    write(EduDevice.COUNT, BigInt(step.length));
+    write(EduDevice.COMMAND, toMemory ? 3n : 1n);
+    await qtest.clockStep(EDU_TRANSFER_NS + 1);
+    return this.#events();
+  }
+
+  /** Every record between the indexes, as words; then the queue is empty and an overflow acknowledged. */
+  async #events(): Promise<Observation> {
+    const board = this.#board;
+    const log2 = this.#program.queues.events;
+    const [produced, consumed, errors] = await Promise.all(
+      ['EVENTQ_PROD', 'EVENTQ_CONS', 'GERROR'].map((name) => board.get(name)),
+    );
+    const last = Number(produced ?? 0n) % OVERFLOW;
+    const records: Promise<Buffer>[] = [];
+    for (let index = Number(consumed ?? 0n) % OVERFLOW; index !== last; index = advance(index, 1, log2)) {
+      if (records.length > 2 ** log2) break;
+      records.push(board.server.qtest.readBytes(EVENT_QUEUE + (index % 2 ** log2) * EVENT_BYTES, EVENT_BYTES));
+    }
+    const seen: Record<string, string> = { EVENTQ_PROD: hex(produced ?? 0n), GERROR: hex(errors ?? 0n) };
+    for (const [index, bytes] of (await Promise.all(records)).entries()) {
+      seen[`event ${index}`] = words(new DataView(bytes.buffer, bytes.byteOffset, EVENT_BYTES))
+        .map((word) => word.toString(16).padStart(8, '0'))
+        .join(' ');
+    }
+    await board.set('EVENTQ_CONS', produced ?? 0n);
+    return seen;
+  }
+}
+
+/** Resets the board, empties the memory that programs use, and runs `program`. One observation per step. */
+export async function execute(board: Board, program: Program): Promise<Observation[]> {
+  await board.reset();
+  await board.server.qtest.fill(COMMAND_QUEUE, POOL_END - COMMAND_QUEUE, 0);
+  const execution = new Execution(board, program);
+  const seen: Observation[] = [];
+  for (const step of program.steps) seen.push(await execution.step(step));
+  return seen;
+}
