@@ -31,7 +31,6 @@ export class Ats {
   readonly #options: AtsOptions;
   readonly #access = new Access();
   readonly #outcome = new Outcome();
-  readonly #intermediate = new Outcome();
   readonly #pageLimit: number;
   readonly #unitPages: number;
 
@@ -89,7 +88,7 @@ export class Ats {
     access.offset = 0;
     access.read = true;
     access.write = !request.noWrite;
-    access.instruction = false;
+    access.instruction = stream.INSTCFG === INSTCFG_INSTRUCTION;
     access.privileged = overridePrivilege(request.pasid !== NO_PASID && request.privileged, stream.PRIVCFG);
     access.purpose = Purpose.ATS;
     const outcome = this.#outcome;
@@ -101,23 +100,10 @@ export class Ats {
     this.#grant(request, outcome, stream.INSTCFG);
     const { answer } = request;
     if (!answer.read && !answer.write) return this.#denied(request);
-    this.#cover(request, outcome.page, outcome.sizeBits);
-    if (stream.EATS === Eats.SPLIT_STAGE) return this.#splitStage(request, outcome.sizeBits);
-    return Completion.SUCCESS;
-  }
-
-  /** The completion carries the IPA: stage 1's output, or the input where stage 1 is skipped (§13.6.3, §13.6.5). */
-  #splitStage(request: TranslationRequest, sizeBits: number): Completion {
-    const { configuration, translator } = this.#options;
-    if (!configuration.context.stage1Enabled) {
-      this.#cover(request, request.page, sizeBits);
-      return Completion.SUCCESS;
-    }
-    const intermediate = this.#intermediate;
-    const event = translator.translateStage1(configuration.context, this.#access, intermediate);
-    this.#outcome.steps += intermediate.steps;
-    if (event !== 0) return translationRelated(event) ? this.#denied(request) : Completion.COMPLETER_ABORT;
-    this.#cover(request, intermediate.page, Math.min(sizeBits, intermediate.sizeBits));
+    // Split-stage completions carry the IPA: stage 1's output, or the input where stage 1 is skipped (§13.6.3, §13.6.5).
+    const split = stream.EATS === Eats.SPLIT_STAGE;
+    const intermediate = context.stage1Enabled ? outcome.ipaPage : request.page;
+    this.#cover(request, split ? intermediate : outcome.page, outcome.sizeBits);
     return Completion.SUCCESS;
   }
 

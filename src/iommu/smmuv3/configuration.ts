@@ -84,6 +84,8 @@ export class Configuration {
   badSubstream = 0;
   /** The stage 2 fault of a CD fetch, when a look-up answers with a translation event. */
   readonly stage2Fault = new Outcome();
+  /** Whether stage 2 may set access flags for CD fetches; false only for ATOS with HTTUI=1 (§9). */
+  hardwareUpdate = true;
   /** Structures fetched by the last look-up, and descriptors of stage 2 walked for them: for latency and counters. */
   fetches = 0;
   walkSteps = 0;
@@ -311,6 +313,7 @@ export class Configuration {
         stream.withoutStage1,
         Math.floor(address / 4096),
         outcome,
+        this.hardwareUpdate,
       );
       this.walkSteps += outcome.steps;
       if (event !== 0) return event;

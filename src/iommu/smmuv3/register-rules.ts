@@ -209,7 +209,12 @@ export const REGISTER_RULES: readonly RegisterRule[] = [
     fields: { MemAttr: withMsi, SH: withMsi },
     guards: [{ open: quiet(IRQ_CTRL.PRIQ_IRQEN) }],
   },
-  { register: GATOS_CTRL, present: withAtos, reset: zero },
+  {
+    register: GATOS_CTRL,
+    present: withAtos,
+    reset: zero,
+    guards: [{ open: (r) => CR0.SMMUEN.of(r.get(CR0)) === 1 && atosIdle(r) }],
+  },
   {
     register: GATOS_SID,
     present: withAtos,

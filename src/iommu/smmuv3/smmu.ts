@@ -31,6 +31,7 @@ import {
   EVENTQ_BASE,
   EVENTQ_CONS,
   EVENTQ_PROD,
+  GATOS_CTRL,
   GBPA,
   GERROR,
   GERRORN,
@@ -41,6 +42,7 @@ import {
   PRIQ_PROD,
 } from '../spec/registers.layout.ts';
 import { AtcInvalidations } from './atc-invalidations.ts';
+import { Atos } from './atos.ts';
 import { Ats } from './ats.ts';
 import { CommandQueue } from './command-queue.ts';
 import { Commands } from './commands.ts';
@@ -101,6 +103,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   readonly #pageRequests: PageRequests;
   readonly #invalidations: AtcInvalidations;
   readonly #commandQueue: CommandQueue;
+  readonly #atos: Atos;
 
   /** @throws AssertionError when the features contradict each other or are not modelled. */
   constructor(options: SmmuOptions) {
@@ -118,6 +121,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
       outputBits: outputAddressBits(features),
       XNX: features.XNX === 1,
       BBML: features.BBML as 0 | 1 | 2,
+      DS: features.DS === 1,
       ...(options.tlbEntries === undefined ? {} : { tlbEntries: options.tlbEntries }),
     });
     const translator = this.#translator;
@@ -222,6 +226,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
       commandNs: latency.commandFetch,
       sendEvent: options.sendEvent ?? (() => {}),
     });
+    this.#atos = new Atos({ clock, features, registers, configuration, translator, latency });
     this.#connect();
     this.#refresh();
   }
@@ -255,6 +260,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
     this.#pageRequests.reset();
     this.#invalidations.reset();
     this.#commandQueue.reset();
+    this.#atos.reset();
     this.#configuration.forgetAll();
     this.#translator.invalidateAll();
     this.#refresh();
@@ -303,6 +309,9 @@ export class Smmu implements MmioDevice, TranslationAgent {
     registers.onWrite(CMDQ_BASE, () => this.#commandRing.configure());
     registers.onWrite(EVENTQ_BASE, () => this.#eventRing.configure());
     registers.onWrite(PRIQ_BASE, () => this.#pageRing.configure());
+    registers.onWrite(GATOS_CTRL, (next) => {
+      if (GATOS_CTRL.RUN.of(next) === 1) this.#atos.run();
+    });
     registers.onWrite(EVENTQ_CONS, () => this.#resumeRecording());
   }
 
@@ -326,7 +335,10 @@ export class Smmu implements MmioDevice, TranslationAgent {
     registers.set(CR0ACK, next);
     this.#control.refresh(registers);
     this.#translator.setVmidWildcard(this.#control.VMW);
-    if (CR0.SMMUEN.falls(previous, next)) this.#stalls.terminateAll();
+    if (CR0.SMMUEN.falls(previous, next)) {
+      this.#stalls.terminateAll();
+      this.#atos.abandon();
+    }
     if (CR0.CMDQEN.falls(previous, next)) this.#commandQueue.disable();
     if (CR0.EVENTQEN.rises(previous, next)) this.#resumeRecording();
     if (CR0.CMDQEN.rises(previous, next)) this.#commandQueue.kick();

@@ -416,6 +416,19 @@ export const GATOS_PAR = register(
   },
   { width: 64, access: 'read-only' },
 );
+/** {@link GATOS_PAR} when FAULT=1: the same register, read as a failure. */
+export const GATOS_PAR_FAULT = register(
+  'SMMU_GATOS_PAR (FAULT=1)',
+  0x00118,
+  'IHI 0070 §6.3.40',
+  {
+    FAULT: 0,
+    REASON: [2, 1],
+    FAULTCODE: [11, 4],
+    FADDR: [55, 12],
+  },
+  { width: 64, access: 'read-only' },
+);
 export const MPAMIDR = register(
   'SMMU_MPAMIDR',
   0x00130,
@@ -556,7 +569,7 @@ export const CIDR3 = register(
   { access: 'read-only' },
 );
 
-/** Every register above, in offset order within its page. */
+/** Every register above once, in offset order within its page. */
 export const REGISTERS = [
   IDR0,
   IDR1,
