@@ -27,8 +27,9 @@ export function parseLevels(text: string): LayerLevels {
   let others: Level | null = null;
   for (const part of text.split(',')) {
     const [first = '', second, ...rest] = part.split('=').map((word) => word.trim());
+    if (rest.length > 0) throw refuse(`expected LAYER=LEVEL, found ${describeValue(part)}`);
     const level = LEVELS.find((name) => name === (second ?? first));
-    if (level === undefined || rest.length > 0) {
+    if (level === undefined) {
       throw refuse(`expected a level, one of ${LEVELS.join(', ')}${found(second ?? first, LEVELS)}`);
     }
     if (second === undefined) {

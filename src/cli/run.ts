@@ -6,7 +6,7 @@ import { loadScenario } from '../scenario/load.ts';
 import { type Override, parseSet } from '../scenario/overrides.ts';
 import { readWhole } from '../scenario/read-file.ts';
 import { type RunReport, type ScenarioReport, succeeded, withSlowdown } from '../scenario/report.ts';
-import { runScenario } from '../scenario/run.ts';
+import { checkMemory, runScenario } from '../scenario/run.ts';
 import { MODES, type Mode, type Scenario } from '../scenario/schema.ts';
 import { type LogSink, NO_LOGS, openLogSink, parseLevels } from './log.ts';
 import { NO_PROGRESS, terminalProgress } from './progress.ts';
@@ -45,6 +45,7 @@ const collect = (value: string, earlier: readonly string[]): string[] => [...ear
 function run(file: string, options: Options, terminal: Terminal, createMachine: MachineFactory): number {
   const scenario = loadScenario(file, overrides(options));
   const input = options.input === undefined ? undefined : readInput(options.input);
+  checkMemory(scenario, input);
   const sink = openLogs(options, terminal);
   const bar = terminal.stderrIsTerminal && !logsToTerminal(options) ? terminalProgress(process.stderr) : NO_PROGRESS;
   const runs: RunReport[] = [];

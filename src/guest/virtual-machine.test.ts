@@ -73,7 +73,7 @@ describe('set-up', () => {
     expect(process.arguments.get('CONFIGURE_IOPF')).toEqual([32, 7, 1, 16, 4096, 2, 3, 0]);
     expect(process.arguments.get('MAP_DMA')).toEqual([32, 3, 0, 0, 0x4000_0000, 0, MEMORY, 0]);
     expect(process.arguments.get('GROUP_SET_CONTAINER')).toEqual([3]);
-    expect(process.arguments.get('DEVICE_GET_IRQ_INFO')).toEqual([16, 1, 2, 2]);
+    expect(process.arguments.get('DEVICE_GET_IRQ_INFO')).toEqual([16, 0, 2, 0]);
   });
 
   test('the end gives back every descriptor, mapping and byte of memory', () => {

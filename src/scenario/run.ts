@@ -2,11 +2,13 @@
 
 import { AssertionError } from '../assert.ts';
 import { AcceleratorDriver } from '../guest/accelerator-driver.ts';
+import { GUEST_PAGE_BYTES } from '../guest/guest-memory.ts';
 import type { FaultSettings } from '../guest/vfio-container.ts';
 import { VirtualMachine } from '../guest/virtual-machine.ts';
 import { VmmError } from '../guest/vmm-error.ts';
-import type { Workload, WorkloadResult } from '../guest/workload.ts';
-import { sec } from '../guest/workloads/sec.ts';
+import type { WorkloadResult } from '../guest/workload.ts';
+import { type SecOptions, sec, secBufferBytes } from '../guest/workloads/sec.ts';
+import { DESCRIPTOR_BYTES } from '../hw/devices/accelerator.layout.ts';
 import type { Machine, MachineFactory } from '../machine.ts';
 import type { Clock } from '../sim/clock.ts';
 import { InvariantViolation } from '../sim/invariants.ts';
@@ -14,6 +16,8 @@ import type { LogOf } from '../sim/log.ts';
 import { Random } from '../sim/random.ts';
 import type { Steps } from '../sim/task.ts';
 import { IopfMode, PremapPolicyKind } from '../vfio/uapi-extensions.layout.ts';
+import { InputError } from './input-error.ts';
+import { formatSize } from './quantity.ts';
 import { machineFigures, type RunReport, throughputMBps } from './report.ts';
 import type { Mode, Scenario } from './schema.ts';
 
@@ -44,6 +48,18 @@ interface Progress {
   readyNs: number;
   result: WorkloadResult | null;
   failure: string | null;
+}
+
+/** @throws InputError when guest memory cannot hold what the workload needs. */
+export function checkMemory(scenario: Scenario, input?: Uint8Array): void {
+  const { guest, device, workload } = scenario;
+  const ring = Math.ceil((device.ringEntries * DESCRIPTOR_BYTES) / GUEST_PAGE_BYTES) * GUEST_PAGE_BYTES;
+  const needed = ring + secBufferBytes(secOptions(scenario, input));
+  if (needed <= guest.memory) return;
+  throw new InputError(
+    `guest.memory: ${formatSize(guest.memory)} cannot hold the ring of ${device.ringEntries} descriptors and ` +
+      `${workload.buffers} buffer pairs of ${formatSize(workload.messageLength)}; expected at least ${formatSize(needed)}`,
+  );
 }
 
 /** Runs to the end, closes everything and checks what must hold then. Scenario and mode decide all; see `RunOptions`. */
@@ -88,7 +104,7 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
       operationNs: latency.guestOperation,
     });
     seen.readyNs = clock.now - start;
-    seen.result = yield* workloadOf(scenario, options.input).run({
+    seen.result = yield* sec(secOptions(scenario, options.input)).run({
       device,
       memory: virtualMachine.memory,
       random: new Random(scenario.seed).fork('workload'),
@@ -115,8 +131,8 @@ function faultSettings({ vfio }: Scenario, mode: 'stall' | 'pri'): FaultSettings
   };
 }
 
-function workloadOf(scenario: Scenario, input: Uint8Array | undefined): Workload {
-  return sec({ ...scenario.workload, ...(input === undefined ? {} : { input }) });
+function secOptions(scenario: Scenario, input: Uint8Array | undefined): SecOptions {
+  return { ...scenario.workload, ...(input === undefined ? {} : { input }) };
 }
 
 function describeStuck(machine: Machine): string {

@@ -6,7 +6,7 @@ import { Random } from '../../sim/random.ts';
 import { Scheduler, type Steps, WaitQueue } from '../../sim/task.ts';
 import { GuestMemory } from '../guest-memory.ts';
 import type { CryptoCompletion, CryptoDevice, CryptoOperation, WorkloadResult } from '../workload.ts';
-import { type SecOptions, sec } from './sec.ts';
+import { type SecOptions, sec, secBufferBytes } from './sec.ts';
 
 const BASE = 0x4000_0000;
 const OPERATION_NS = 1000;
@@ -240,6 +240,16 @@ describe('a device that errs', () => {
     expect(task.result.output.verified).toBe(false);
     expect(task.result.failure).toMatch(/^the device wrote outside the destination buffer/);
   });
+});
+
+test.each([
+  [{ messageLength: 1000, buffers: 2, bufferOffset: 0, times: 3 }, 4 * 4096],
+  [{ messageLength: 4096, buffers: 3, bufferOffset: 1, times: 9 }, 6 * 8192],
+  [{ messageLength: 4096, buffers: 8, bufferOffset: 0, times: 2 }, 4 * 4096],
+  [{ messageLength: 1 << 30, buffers: 2, bufferOffset: 0, times: 1, input: bytes(5000) }, 2 * 8192],
+  [{ messageLength: 1000, buffers: 8, bufferOffset: 0, times: 1, input: bytes(5001) }, 12 * 4096],
+])('%o need %i bytes of buffers', (options, expected) => {
+  expect(secBufferBytes({ queueDepth: 1, ...options })).toBe(expected);
 });
 
 test('buffers that guest memory cannot hold are refused in words', () => {

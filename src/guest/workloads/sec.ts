@@ -34,6 +34,14 @@ interface InFlight {
   readonly expected: Uint8Array;
 }
 
+/** Bytes of guest memory that the buffers take. */
+export function secBufferBytes(options: SecOptions): number {
+  const length = Math.min(options.messageLength, options.input?.length ?? options.messageLength);
+  const messages = Math.ceil((options.input?.length ?? length) / length) * options.times;
+  const pages = Math.ceil((options.bufferOffset + length) / GUEST_PAGE_BYTES);
+  return 2 * Math.min(options.buffers, messages) * pages * GUEST_PAGE_BYTES;
+}
+
 /** Encrypts the stream and checks every byte of the result. */
 export function sec(options: SecOptions): Workload {
   return workload('sec', (context) => new SecRun(options, context).run());
