@@ -112,17 +112,27 @@ const iommu = section({
   stage: z.literal([1, 2], { error: '1 or 2' }).default(1),
   /** Page size of the translation tables. */
   granule: parsed('4KiB, 16KiB or 64KiB', granuleOf).default(4 * KiB),
+  /** Records that each queue holds. */
+  commandQueueEntries: powerOfTwo(2, 65_536).default(256),
+  eventQueueEntries: powerOfTwo(2, 65_536).default(512),
+  priQueueEntries: powerOfTwo(2, 65_536).default(512),
+  /** Transactions that may be stalled at one time. */
+  stalls: integer(1, 65_535).default(256),
 });
 
 const device = section({
   /** Descriptors in the ring, 64 bytes each. */
   ringEntries: powerOfTwo(2, 32_768).default(64),
-  /** Translations that the address translation cache holds. */
-  atcEntries: integer(1, 65_536).default(512),
-  /** Page requests that may be outstanding. */
-  credits: integer(1, 512).default(32),
-  /** Pages of one operation that are on their way at the same time. */
+  /** Descriptors that the device fetches ahead of completing them. */
+  descriptorsInFlight: integer(1, 256).default(16),
+  /** Source pages on their way from memory to the destination at the same time. */
   pagesInFlight: integer(1, 256).default(8),
+  /** Translations that the address translation cache holds. */
+  atcEntries: integer(1, 65_536).default(1024),
+  /** Page requests that may be outstanding. */
+  credits: integer(1, 4096).default(512),
+  /** Most page requests in one group. */
+  groupPages: integer(1, 512).default(32),
 });
 
 const vfio = section({
