@@ -1,9 +1,9 @@
 /** Turns what zod found wrong with a scenario into one sentence with file, line, key and expectation. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Path, ScenarioDocument } from './document.ts';
 import { describeValue, nearest } from './input-error.ts';
+import { scenarioKeys } from './keys.ts';
 import type { Owners, PlainMap } from './overrides.ts';
-import { ScenarioSchema } from './schema.ts';
 
 interface Problem {
   readonly text: string;
@@ -50,29 +50,11 @@ const nameOf = (path: Path): string =>
 
 /** The known key that was probably meant: a near one of the same map, or the same word elsewhere. */
 function suggestion(at: Path): string | null {
-  const parent = at.slice(0, -1);
   const word = String(at.at(-1));
-  const near = nearest(word, keysOf(ScenarioSchema, parent));
-  if (near !== null) return nameOf([...parent, near]);
-  const elsewhere = knownKeys(ScenarioSchema).find((known) => known.endsWith(`.${word}`));
-  return elsewhere ?? nearest(nameOf(at), knownKeys(ScenarioSchema));
-}
-
-/** The object schema inside defaults and refinements; null for other schemas. */
-function objectIn(schema: unknown): z.ZodObject | null {
-  if (schema instanceof z.ZodObject) return schema;
-  if (schema instanceof z.ZodPrefault || schema instanceof z.ZodDefault) return objectIn(schema.unwrap());
-  return null;
-}
-
-function keysOf(schema: unknown, path: Path): string[] {
-  const object = objectIn(schema);
-  const [key, ...rest] = path;
-  if (object === null) return [];
-  return key === undefined ? Object.keys(object.shape) : keysOf(object.shape[String(key)], rest);
-}
-
-function knownKeys(schema: unknown, prefix = ''): string[] {
-  const shape = objectIn(schema)?.shape ?? {};
-  return Object.entries(shape).flatMap(([key, inner]) => [`${prefix}${key}`, ...knownKeys(inner, `${prefix}${key}.`)]);
+  const known = scenarioKeys().map((key) => key.name);
+  const prefix = nameOf([...at.slice(0, -1), '']);
+  const siblings = known.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  const near = nearest(word, [...new Set(siblings.map((name) => name.split('.')[0] ?? ''))]);
+  if (near !== null) return `${prefix}${near}`;
+  return known.find((name) => name.endsWith(`.${word}`)) ?? nearest(nameOf(at), known);
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -57,7 +57,11 @@ describe('a scenario', () => {
     expect(scenario.iommu.granule).toBe(65_536);
   });
 
-  test('that ships with the package is good', () => {
+  test.each(readdirSync('examples'))('examples/%s is good, and named for its file', (file) => {
+    expect(loadScenario(`examples/${file}`).name).toBe(path.parse(file).name);
+  });
+
+  test('of the series is the experiment as measured', () => {
     expect(loadScenario('examples/sec.yaml')).toMatchObject({
       name: 'sec',
       profile: 'kunpeng920',

@@ -94,82 +94,86 @@ const modes = z
   .refine((list) => new Set(list).size === list.length, { error: 'each mode at most once' });
 
 const host = section({
-  /** Memory of the host. */
-  memory: size(16 * MiB, 256 * GiB, 64 * KiB).default(4 * GiB),
-  /** RLIMIT_MEMLOCK of the process that runs the virtual machine. */
-  lockLimit: limit(0, 256 * GiB).default(null),
-  /** Swap space. */
-  swap: size(0, 256 * GiB, 64 * KiB).default(4 * GiB),
+  memory: size(16 * MiB, 256 * GiB, 64 * KiB)
+    .prefault('4GiB')
+    .describe('Memory of the host.'),
+  lockLimit: limit(0, 256 * GiB)
+    .prefault(NONE)
+    .describe('RLIMIT_MEMLOCK of the process that runs the virtual machine.'),
+  swap: size(0, 256 * GiB, 64 * KiB)
+    .prefault('4GiB')
+    .describe('Swap space of the host.'),
 });
 
 const guest = section({
-  /** Memory of the guest, all of it mapped for the device. */
-  memory: size(MiB, 64 * GiB, 64 * KiB).default(GiB),
+  memory: size(MiB, 64 * GiB, 64 * KiB)
+    .prefault('1GiB')
+    .describe('Memory of the guest, all of it mapped for the device.'),
 });
 
 const iommu = section({
-  /** Translation stage that VFIO's mappings use. */
-  stage: z.literal([1, 2], { error: '1 or 2' }).default(1),
-  /** Page size of the translation tables. */
-  granule: parsed('4KiB, 16KiB or 64KiB', granuleOf).default(4 * KiB),
-  /** Records that each queue holds. */
-  commandQueueEntries: powerOfTwo(2, 65_536).default(256),
-  eventQueueEntries: powerOfTwo(2, 65_536).default(512),
-  priQueueEntries: powerOfTwo(2, 65_536).default(512),
-  /** Transactions that may be stalled at one time. */
-  stalls: integer(1, 65_535).default(256),
+  stage: z.literal([1, 2], { error: '1 or 2' }).default(1).describe("Translation stage that VFIO's mappings use."),
+  granule: parsed('4KiB, 16KiB or 64KiB', granuleOf).prefault('4KiB').describe('Page size of the translation tables.'),
+  commandQueueEntries: powerOfTwo(2, 65_536).default(256).describe('Commands that the command queue holds.'),
+  eventQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the event queue holds.'),
+  priQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the PRI queue holds.'),
+  stalls: integer(1, 65_535).default(256).describe('Transactions that may be stalled at one time.'),
 });
 
 const device = section({
-  /** Descriptors in the ring, 64 bytes each. */
-  ringEntries: powerOfTwo(2, 32_768).default(64),
-  /** Descriptors that the device fetches ahead of completing them. */
-  descriptorsInFlight: integer(1, 256).default(16),
-  /** Source pages on their way from memory to the destination at the same time. */
-  pagesInFlight: integer(1, 256).default(8),
-  /** Translations that the address translation cache holds. */
-  atcEntries: integer(1, 65_536).default(1024),
-  /** Page requests that may be outstanding. */
-  credits: integer(1, 4096).default(512),
-  /** Most page requests in one group. */
-  groupPages: integer(1, 512).default(32),
+  ringEntries: powerOfTwo(2, 32_768).default(64).describe('Descriptors in the ring, 64 bytes each.'),
+  descriptorsInFlight: integer(1, 256).default(16).describe('Descriptors fetched ahead of completing them.'),
+  pagesInFlight: integer(1, 256)
+    .default(8)
+    .describe('Source pages on their way from memory to the destination at one time.'),
+  atcEntries: integer(1, 65_536).default(1024).describe('Translations that the address translation cache holds.'),
+  credits: integer(1, 4096).default(512).describe('Page requests that may be outstanding.'),
+  groupPages: integer(1, 512).default(32).describe('Most page requests in one group.'),
 });
 
 const vfio = section({
-  /** Pages mapped for each page that faults, itself counted: 1 is no pre-mapping. */
-  premapPages: integer(1, PREMAP_PAGES_MAX).default(1),
-  /** Which pages those are: the following ones, the aligned block, or what the stride of earlier faults predicts. */
-  premapPolicy: oneOf(['next', 'aligned', 'stride']).default('next'),
-  /** Most memory mapped on demand at one time; pages beyond it are reclaimed. */
-  residencyLimit: limit(64 * KiB, 256 * GiB, 4 * KiB).default(null),
-  /** Where faults are handled: on the thread that reads the IOMMU's queue, or by workers. */
-  handling: oneOf(['inline', 'workqueue']).default('workqueue'),
-  /** Workers of the work queue. */
-  workers: integer(1, WORKERS_MAX).default(4),
+  premapPages: integer(1, PREMAP_PAGES_MAX)
+    .default(1)
+    .describe('Pages mapped for each page that faults, itself counted: 1 is no pre-mapping.'),
+  premapPolicy: oneOf(['next', 'aligned', 'stride'])
+    .default('next')
+    .describe('Which pages those are: the following, the aligned block around, or what the stride of faults predicts.'),
+  residencyLimit: limit(64 * KiB, 256 * GiB, 4 * KiB)
+    .prefault(NONE)
+    .describe('Most memory mapped on demand at one time; pages beyond it are reclaimed.'),
+  handling: oneOf(['inline', 'workqueue'])
+    .default('workqueue')
+    .describe("Where faults are handled: on the thread that reads the IOMMU's queue, or by workers."),
+  workers: integer(1, WORKERS_MAX).default(4).describe('Workers of the work queue.'),
 });
 
 const sec = section({
-  kind: z.literal('sec', { error: 'sec' }),
-  /** Operations; with an input file, passes over the whole of it. */
-  times: integer(1, 1_000_000).default(100),
-  /** Bytes of one operation; with an input file, the most that one operation takes. */
-  messageLength: size(1, MESSAGE_BYTES_MAX).default(MiB),
-  /** Pairs of a source and a destination buffer, used in turn. */
-  buffers: integer(1, 1024).default(2),
-  /** Where in its first page a buffer starts. */
-  bufferOffset: integer(0, 4095).default(0),
-  /** Most operations in flight. */
-  queueDepth: integer(1, 32_768).default(2),
+  kind: z.literal('sec', { error: 'sec' }).describe('Which workload: AES-256-CTR through the crypto accelerator.'),
+  times: integer(1, 1_000_000).default(100).describe('Operations; with an input file, passes over the whole of it.'),
+  messageLength: size(1, MESSAGE_BYTES_MAX)
+    .prefault('1MiB')
+    .describe('Bytes of one operation; with an input file, the most that one operation takes.'),
+  buffers: integer(1, 1024).default(2).describe('Pairs of a source and a destination buffer, used in turn.'),
+  bufferOffset: integer(0, 4095).default(0).describe('Where in its first page a buffer starts.'),
+  queueDepth: integer(1, 32_768).default(2).describe('Most operations in flight.'),
 });
 
 export const ScenarioSchema = section({
-  name: z.string({ error: 'a text' }).min(1, { error: 'a text' }).max(200, { error: 'a short text' }).optional(),
-  description: z.string({ error: 'a text' }).default(''),
-  seed: integer(0, Number.MAX_SAFE_INTEGER).default(1),
-  profile: oneOf(Object.keys(PROFILES) as [string, ...string[]]).default('kunpeng920'),
-  modes: modes.default([...MODES]),
-  /** Virtual time after which a run that has not ended counts as stuck. */
-  timeLimit: duration(1, Number.MAX_SAFE_INTEGER / 2).default(3600e9),
+  name: z
+    .string({ error: 'a text' })
+    .min(1, { error: 'a text' })
+    .max(200, { error: 'a short text' })
+    .optional()
+    .describe("Name in reports; the file's when left out."),
+  description: z.string({ error: 'a text' }).default('').describe('One line for people.'),
+  seed: integer(0, Number.MAX_SAFE_INTEGER).default(1).describe('Where all chance comes from; also `--seed`.'),
+  profile: oneOf(Object.keys(PROFILES) as [string, ...string[]])
+    .default('kunpeng920')
+    .describe('What each step costs in virtual time.'),
+  modes: modes.default([...MODES]).describe('Modes to run, in this order; also `--mode`.'),
+  timeLimit: duration(1, Number.MAX_SAFE_INTEGER / 2)
+    .prefault('1h')
+    .describe('Virtual time after which a run that has not ended counts as stuck.'),
   host: host.prefault({}),
   guest: guest.prefault({}),
   iommu: iommu.prefault({}),
