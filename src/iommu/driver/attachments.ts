@@ -1,0 +1,362 @@
+/** Who translates by what, and how they fault: every change of a device's configuration. */
+import { Errno } from '../../errno.ts';
+import type { Log } from '../../sim/log.ts';
+import type { Steps } from '../../sim/task.ts';
+import type { Machinery } from './bring-up.ts';
+import { ATC_WHOLE } from './command-batch.ts';
+import { ContextTable } from './context-table.ts';
+import type { DriverCounters } from './counters.ts';
+import type { SmmuDevice } from './device.ts';
+import type { SmmuDomain } from './domain.ts';
+import type { DomainFactory } from './domain-factory.ts';
+import { inUse } from './invalidation.ts';
+import { StallModel } from './probe.ts';
+import { wantsAts } from './stream-configuration.ts';
+
+const NO_PASID = -1;
+/** How long a function is given to have no page request outstanding, and how often it is asked. */
+const PRI_STOP_LIMIT_NS = 1_000_000;
+const PRI_STOP_POLL_NS = 1_000;
+
+export interface AttachmentsOptions {
+  readonly parts: Machinery;
+  readonly factory: DomainFactory;
+  readonly counters: DriverCounters;
+  readonly log: Log;
+  /** Credits granted together stay within the PRI queue. */
+  readonly limitCredits: boolean;
+}
+
+export class Attachments {
+  readonly #parts: Machinery;
+  readonly #factory: DomainFactory;
+  readonly #counters: DriverCounters;
+  readonly #log: Log;
+  readonly #limitCredits: boolean;
+  #creditsGranted = 0;
+
+  constructor(options: AttachmentsOptions) {
+    this.#parts = options.parts;
+    this.#factory = options.factory;
+    this.#counters = options.counters;
+    this.#log = options.log;
+    this.#limitCredits = options.limitCredits;
+  }
+
+  *attach(domain: SmmuDomain, device: SmmuDevice): Steps<number> {
+    return yield* this.#locked(device, this.#attach(domain, device));
+  }
+
+  *detach(domain: SmmuDomain, device: SmmuDevice): Steps {
+    yield* this.#locked(device, this.#detach(domain, device));
+  }
+
+  *attachPasid(domain: SmmuDomain, device: SmmuDevice, pasid: number): Steps<number> {
+    return yield* this.#locked(device, this.#attachPasid(domain, device, pasid));
+  }
+
+  *detachPasid(device: SmmuDevice, pasid: number): Steps {
+    yield* this.#locked(device, this.#detachPasid(device, pasid));
+  }
+
+  *enableFaults(device: SmmuDevice, owner: object, mode: 'stall' | 'pri'): Steps<number> {
+    return yield* this.#locked(device, this.#enableFaults(device, owner, mode));
+  }
+
+  *disableFaults(device: SmmuDevice, owner: object): Steps<number> {
+    return yield* this.#locked(device, this.#disableFaults(device, owner));
+  }
+
+  /** Takes no lock: whoever holds it may be waiting for a handler that is about to block the stream. */
+  *block(device: SmmuDevice): Steps {
+    if (!device.blocked) {
+      this.#counters.blocked += 1;
+      this.#log.warn({ event: 'smmu.block', device: device.name, streamId: device.streamId });
+    }
+    device.blocked = true;
+    yield* this.#parts.configuration.applyStream(device);
+  }
+
+  /** After a function-level reset: the function has forgotten its requests and its enables. Both are put right. */
+  *functionReset(device: SmmuDevice): Steps {
+    yield* this.#locked(device, this.#functionReset(device));
+  }
+
+  *#locked<T>(device: SmmuDevice, steps: Steps<T>): Steps<T> {
+    yield* device.configuration.lock();
+    const result = yield* steps;
+    device.configuration.unlock();
+    return result;
+  }
+
+  *#attach(domain: SmmuDomain, device: SmmuDevice): Steps<number> {
+    if (device.domain !== null) return Errno.EBUSY;
+    const below = domain.stage === 2 ? domain : domain.parent;
+    for (const other of device.pasids.values()) if (other.parent !== below) return Errno.EINVAL;
+    if (domain.stage === 1 && !this.#ensureContexts(device, domain)) return Errno.ENOMEM;
+    device.domain = domain;
+    domain.attachments.push({ device, pasid: NO_PASID });
+    if (domain.stage === 1 && !(yield* this.#parts.configuration.applyContext(device, 0, domain))) {
+      this.#forget(domain, device, NO_PASID);
+      return Errno.ENOMEM;
+    }
+    yield* this.#parts.configuration.applyStream(device);
+    this.#log.info({ event: 'smmu.attach', ...names(device), domain: domain.id, stage: domain.stage, pasid: NO_PASID });
+    return this.#startFunction(device);
+  }
+
+  *#attachPasid(domain: SmmuDomain, device: SmmuDevice, pasid: number): Steps<number> {
+    if (domain.stage !== 1 || pasid <= 0 || pasid >= 2 ** device.pasidBits) return Errno.EINVAL;
+    if (device.pasids.has(pasid)) return Errno.EBUSY;
+    const own = device.domain;
+    if (own !== null && (own.stage === 2 ? own : own.parent) !== domain.parent) return Errno.EINVAL;
+    for (const other of device.pasids.values()) if (other.parent !== domain.parent) return Errno.EINVAL;
+    if (!this.#ensureContexts(device, domain)) return Errno.ENOMEM;
+    device.pasids.set(pasid, domain);
+    domain.attachments.push({ device, pasid });
+    if (!(yield* this.#parts.configuration.applyContext(device, pasid, domain))) {
+      this.#forget(domain, device, pasid);
+      return Errno.ENOMEM;
+    }
+    yield* this.#parts.configuration.applyStream(device);
+    this.#log.info({ event: 'smmu.attach', ...names(device), domain: domain.id, stage: domain.stage, pasid });
+    return this.#startFunction(device);
+  }
+
+  /**
+   * New faults stop first, at their source where there is one; then what is in flight gets its answers; then the domain
+   * may go. A handler in flight must be able to finish: no lock that it needs may be held by the caller.
+   */
+  *#detach(domain: SmmuDomain, device: SmmuDevice): Steps {
+    if (device.domain !== domain) return;
+    device.stopping.add(NO_PASID);
+    const last = device.pasids.size === 0;
+    if (last) yield* this.#stopFunction(device);
+    device.domain = null;
+    yield* this.#parts.configuration.applyStream(device);
+    if (!last) yield* this.#forgetAccessesWithoutPasid(device, domain);
+    yield* this.#drain(device, last ? undefined : NO_PASID);
+    yield* this.#finishDetach(domain, device, NO_PASID);
+  }
+
+  *#detachPasid(device: SmmuDevice, pasid: number): Steps {
+    const domain = device.pasids.get(pasid);
+    if (domain === undefined) return;
+    device.stopping.add(pasid);
+    const last = device.pasids.size === 1 && device.domain === null;
+    if (last) {
+      yield* this.#stopFunction(device);
+      device.pasids.delete(pasid);
+      yield* this.#parts.configuration.applyStream(device);
+    } else {
+      yield* this.#parts.configuration.removeContext(device, pasid);
+      if (device.atsEnabled) {
+        const batch = this.#parts.commands.batch();
+        batch.invalidateAsid(domain.vmid, domain.tag);
+        batch.sync();
+        batch.invalidateAtc(device.streamId, pasid, 0, ATC_WHOLE);
+        yield* this.#parts.invalidation.complete(batch, domain);
+      }
+    }
+    yield* this.#drain(device, last ? undefined : pasid);
+    device.pasids.delete(pasid);
+    yield* this.#finishDetach(domain, device, pasid);
+  }
+
+  *#finishDetach(domain: SmmuDomain, device: SmmuDevice, pasid: number): Steps {
+    const { features, commands, invalidation } = this.#parts;
+    if (!device.attached && device.stall && features.stallModel !== StallModel.TERMINATE) {
+      // Accesses whose events found no room are still stalled; the stream aborts, so this ends them all (§4.7.2).
+      const batch = commands.batch();
+      batch.terminateStalls(device.streamId);
+      yield* invalidation.complete(batch, null);
+    }
+    this.#forget(domain, device, pasid);
+    if (!inUse(domain)) yield* invalidation.flushAll(domain);
+    if (domain.parent !== null && !inUse(domain.parent)) yield* invalidation.flushAll(domain.parent);
+    if (!device.attached) {
+      device.contexts?.destroy();
+      device.contexts = null;
+      device.blocked = false;
+    }
+    device.stopping.delete(pasid);
+    this.#log.info({ event: 'smmu.detach', ...names(device), domain: domain.id, pasid });
+  }
+
+  #forget(domain: SmmuDomain, device: SmmuDevice, pasid: number): void {
+    const index = domain.attachments.findIndex((use) => use.device === device && use.pasid === pasid);
+    if (index >= 0) domain.attachments.splice(index, 1);
+    if (pasid === NO_PASID) device.domain = null;
+    else device.pasids.delete(pasid);
+  }
+
+  /** With PASIDs still in use, the stream goes on: CD 0 and what was cached without a PASID go. */
+  *#forgetAccessesWithoutPasid(device: SmmuDevice, domain: SmmuDomain): Steps {
+    if (domain.stage === 1) yield* this.#parts.configuration.removeContext(device, 0);
+    if (!device.atsEnabled) return;
+    const batch = this.#parts.commands.batch();
+    batch.invalidateAtc(device.streamId, NO_PASID, 0, ATC_WHOLE);
+    yield* this.#parts.invalidation.complete(batch, domain);
+  }
+
+  *#enableFaults(device: SmmuDevice, owner: object, mode: 'stall' | 'pri'): Steps<number> {
+    if (device.faults !== null)
+      return device.faults.owner === owner && device.faults.mode === mode ? Errno.OK : Errno.EBUSY;
+    if (mode === 'stall' ? !device.stall : !device.pri) return Errno.ENODEV;
+    device.faults = { owner, mode };
+    if (device.attached) {
+      // Untranslated accesses that may stall and ATS exclude each other: ATS ends before, at the function first (§3.9.2).
+      if (mode === 'stall') yield* this.#stopAts(device);
+      yield* this.#applyFaultMode(device);
+      const started = this.#startFunction(device);
+      if (started !== Errno.OK) {
+        device.faults = null;
+        return started;
+      }
+    }
+    this.#log.info({ event: 'smmu.faults', ...names(device), mode, enabled: true });
+    return Errno.OK;
+  }
+
+  *#disableFaults(device: SmmuDevice, owner: object): Steps<number> {
+    const { faults } = device;
+    if (faults === null) return Errno.OK;
+    if (faults.owner !== owner) return Errno.EBUSY;
+    device.quiescing = true;
+    if (device.attached) {
+      this.#stopPri(device);
+      if (faults.mode === 'stall') yield* this.#applyFaultMode(device);
+      yield* this.#drain(device, undefined);
+    }
+    device.faults = null;
+    device.quiescing = false;
+    if (device.attached) this.#startFunction(device);
+    this.#log.info({ event: 'smmu.faults', ...names(device), mode: faults.mode, enabled: false });
+    return Errno.OK;
+  }
+
+  /** CD.S and STE.S2S follow the device's mode, for every address space that it uses. */
+  *#applyFaultMode(device: SmmuDevice): Steps {
+    const { configuration } = this.#parts;
+    if (device.domain?.stage === 1) yield* configuration.applyContext(device, 0, device.domain);
+    for (const [pasid, domain] of device.pasids) yield* configuration.applyContext(device, pasid, domain);
+    yield* configuration.applyStream(device);
+  }
+
+  *#functionReset(device: SmmuDevice): Steps {
+    const { events, pageRequests, service, invalidation } = this.#parts;
+    device.resetting = true;
+    if (device.atsEnabled) yield* invalidation.invalidateAtc(device);
+    yield* events.drain();
+    if (pageRequests !== null) yield* pageRequests.drain();
+    service.discardPartial(device, 'function reset');
+    service.cancel(device);
+    yield* service.drain(device);
+    device.resetting = false;
+    device.atsEnabled = false;
+    this.#returnCredits(device);
+    device.priEnabled = false;
+    this.#startFunction(device);
+    this.#log.info({ event: 'smmu.functionReset', ...names(device) });
+  }
+
+  /** ATS, then PRI: configuration structures are ready before the function may use them. */
+  #startFunction(device: SmmuDevice): number {
+    const { control } = device;
+    if (control === null) return Errno.OK;
+    if (wantsAts(device) && !device.atsEnabled) {
+      if (device.pasidBits > 0) control.enablePasid();
+      control.enableAts();
+      device.atsEnabled = true;
+    } else if (device.attached && device.pasidBits > 0 && !device.atsEnabled) {
+      control.enablePasid();
+    }
+    if (device.faultMode !== 'pri' || !device.atsEnabled || device.priEnabled) return Errno.OK;
+    const credits = this.#grantCredits(device);
+    if (credits === 0) return Errno.ENOSPC;
+    if (!control.enablePri(credits)) {
+      this.#returnCredits(device);
+      return Errno.EINVAL;
+    }
+    device.priEnabled = true;
+    return Errno.OK;
+  }
+
+  /** The reverse of {@link #startFunction}, with the ATC emptied once nothing fills it any more. */
+  *#stopFunction(device: SmmuDevice): Steps {
+    this.#stopPri(device);
+    yield* this.#stopAts(device);
+    if (device.pasidBits > 0) device.control?.disablePasid();
+  }
+
+  #stopPri(device: SmmuDevice): void {
+    if (!device.priEnabled) return;
+    device.control?.disablePri();
+    device.priEnabled = false;
+  }
+
+  *#stopAts(device: SmmuDevice): Steps {
+    if (!device.atsEnabled) return;
+    device.control?.disableAts();
+    yield* this.#parts.invalidation.invalidateAtc(device);
+    device.atsEnabled = false;
+  }
+
+  /** Waits for everything in flight: records in the queues, requests on the link, groups with handlers. */
+  *#drain(device: SmmuDevice, pasid: number | undefined): Steps {
+    const { events, pageRequests, service } = this.#parts;
+    if (device.stall) yield* events.drain();
+    if (device.pri && pageRequests !== null) {
+      yield* pageRequests.drain();
+      yield* service.drain(device, pasid);
+      if (pasid === undefined) yield* this.#awaitPriStopped(device);
+    }
+    service.discardPartial(device, 'detach', pasid);
+    yield* service.drain(device, pasid);
+    if (pasid === undefined) this.#returnCredits(device);
+  }
+
+  *#awaitPriStopped(device: SmmuDevice): Steps {
+    const { control } = device;
+    if (control === null || device.credits === 0) return;
+    for (let waitedNs = 0; !control.priStopped(); waitedNs += PRI_STOP_POLL_NS) {
+      if (waitedNs >= PRI_STOP_LIMIT_NS) {
+        this.#log.warn({ event: 'pri.notStopped', ...names(device) });
+        return;
+      }
+      yield PRI_STOP_POLL_NS;
+      yield* this.#parts.pageRequests?.drain() ?? [];
+      yield* this.#parts.service.drain(device);
+    }
+  }
+
+  #grantCredits(device: SmmuDevice): number {
+    const room = (this.#parts.pageRequests?.entries ?? 0) - this.#creditsGranted;
+    const credits = this.#limitCredits ? Math.min(device.pageRequests, Math.max(0, room)) : device.pageRequests;
+    this.#creditsGranted += credits;
+    device.credits = credits;
+    return credits;
+  }
+
+  #returnCredits(device: SmmuDevice): void {
+    this.#creditsGranted -= device.credits;
+    device.credits = 0;
+  }
+
+  /** The device's context table, in memory that the SMMU reaches below `domain`; false without memory. */
+  #ensureContexts(device: SmmuDevice, domain: SmmuDomain): boolean {
+    if (device.contexts !== null) return true;
+    const arena = domain.parent === null ? this.#parts.arena : this.#factory.nestedArena(domain.parent);
+    try {
+      device.contexts = new ContextTable(arena, device.pasidBits, this.#parts.features.twoLevelContextTable);
+    } catch (error) {
+      if (error instanceof RangeError) return false;
+      throw error;
+    }
+    return true;
+  }
+}
+
+function names(device: SmmuDevice): object {
+  return { device: device.name, streamId: device.streamId };
+}

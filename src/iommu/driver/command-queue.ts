@@ -1,0 +1,185 @@
+/** The producer side of the command queue (IHI 0070 §3.5, §4, §7.1). */
+import { assert } from '../../assert.ts';
+import type { Mmio } from '../../hw/bus.ts';
+import type { Memory } from '../../hw/memory.ts';
+import type { Steps } from '../../sim/task.ts';
+import { COMMAND_BYTES, Command, CommandError, Opcode } from '../spec/commands.layout.ts';
+import { CMDQ_BASE, CMDQ_CONS, CMDQ_PROD } from '../spec/registers.layout.ts';
+import { CommandBatch } from './command-batch.ts';
+
+/** How the commands of a batch ended. */
+export const Issued = { DONE: 0, ATC_TIMEOUT: 1, TIMEOUT: 2 } as const;
+export type Issued = (typeof Issued)[keyof typeof Issued];
+
+/** A command that the SMMU refused, and what became of it. */
+export interface CommandFailure {
+  readonly error: CommandError;
+  readonly opcode: number;
+}
+
+export interface CommandQueueOptions {
+  readonly mmio: Mmio;
+  readonly memory: Memory;
+  /** Physical address, aligned to the queue's size. */
+  readonly base: number;
+  /** log2 of the number of commands, 1..19. */
+  readonly sizeBits: number;
+  /** From issue of a CMD_SYNC to its observed completion when nothing is outstanding. */
+  readonly syncNs: number;
+  /** After so long a CMD_SYNC is given up: the SMMU is not working any more. */
+  readonly syncTimeoutNs: number;
+  /** Looks at GERROR: whoever polls must, or an error would make it wait for ever (§7.1). */
+  readonly checkErrors: () => void;
+}
+
+/** First and longest pause between two looks at CMDQ_CONS. */
+const POLL_NS = 50;
+const LONGEST_POLL_NS = 1000;
+
+/** A batch that waits for its CMD_SYNC. */
+interface Waiter {
+  /** Positions, counted over all time: the first command and one past the CMD_SYNC. */
+  readonly start: number;
+  end: number;
+  atcTimedOut: boolean;
+}
+
+/**
+ * Positions count commands over all time; the index registers show their low bits (with the wrap bit, §3.5.1). A batch is
+ * published as one piece when it fits, so commands of two tasks never mix within what each other's CMD_SYNC covers.
+ */
+export class CommandQueue {
+  readonly #mmio: Mmio;
+  readonly #memory: Memory;
+  readonly #base: number;
+  readonly #entries: number;
+  readonly #indexMask: number;
+  readonly #sizeBits: number;
+  readonly #syncNs: number;
+  readonly #syncTimeoutNs: number;
+  readonly #checkErrors: () => void;
+  readonly #waiters = new Set<Waiter>();
+  readonly #pool: CommandBatch[] = [];
+  #produced = 0;
+  #consumed = 0;
+
+  constructor(options: CommandQueueOptions) {
+    assert(options.base % (COMMAND_BYTES << options.sizeBits) === 0, 'a queue is aligned to its size');
+    this.#mmio = options.mmio;
+    this.#memory = options.memory;
+    this.#base = options.base;
+    this.#sizeBits = options.sizeBits;
+    this.#entries = 2 ** options.sizeBits;
+    this.#indexMask = this.#entries * 2 - 1;
+    this.#syncNs = options.syncNs;
+    this.#syncTimeoutNs = options.syncTimeoutNs;
+    this.#checkErrors = options.checkErrors;
+  }
+
+  /** Programs base and indexes; the queue is disabled (§6.3.26: CMDQEN is 0). */
+  program(): void {
+    const data = new DataView(new ArrayBuffer(8));
+    CMDQ_BASE.ADDR.set(data, 0, this.#base / 32);
+    CMDQ_BASE.RA.set(data, 0, 1);
+    CMDQ_BASE.LOG2SIZE.set(data, 0, this.#sizeBits);
+    this.#mmio.write64(CMDQ_BASE.offset, data);
+    this.#mmio.write32(CMDQ_PROD.offset, 0);
+    this.#mmio.write32(CMDQ_CONS.offset, 0);
+    this.#produced = 0;
+    this.#consumed = 0;
+  }
+
+  /** An empty batch; {@link issue} takes it back. */
+  batch(): CommandBatch {
+    const batch = this.#pool.pop() ?? new CommandBatch();
+    batch.reset();
+    return batch;
+  }
+
+  /** Appends a CMD_SYNC, publishes the batch, and waits until that CMD_SYNC was consumed. */
+  *issue(batch: CommandBatch): Steps<Issued> {
+    batch.sync();
+    const waiter: Waiter = { start: this.#produced, end: Number.POSITIVE_INFINITY, atcTimedOut: false };
+    this.#waiters.add(waiter);
+    for (let done = 0; done < batch.count; ) {
+      done += this.#publish(batch, done);
+      if (done < batch.count && !(yield* this.#reach(this.#produced - this.#entries + 1))) break;
+    }
+    waiter.end = this.#produced;
+    this.#pool.push(batch);
+    if (this.#syncNs > 0) yield this.#syncNs;
+    const finished = yield* this.#reach(waiter.end);
+    this.#waiters.delete(waiter);
+    if (!finished) return Issued.TIMEOUT;
+    return waiter.atcTimedOut ? Issued.ATC_TIMEOUT : Issued.DONE;
+  }
+
+  /**
+   * Makes the queue go on after a command error (§7.1): the bad command becomes a CMD_SYNC, which is harmless. After
+   * CERROR_ATC_INV_SYNC the CMD_SYNC itself is left to run again, and every batch it may speak of learns of the failure.
+   * The caller acknowledges GERROR afterwards.
+   */
+  recover(): CommandFailure {
+    const cons = this.#mmio.read32(CMDQ_CONS.offset);
+    const error = CMDQ_CONS.ERR.of(cons) as CommandError;
+    this.#noteConsumed(cons);
+    const at = this.#base + (this.#consumed % this.#entries) * COMMAND_BYTES;
+    const opcode = Command.Opcode.of(this.#memory.read32(at));
+    if (error === CommandError.ATC_INV_SYNC) {
+      for (const waiter of this.#waiters) {
+        if (waiter.start <= this.#consumed && this.#consumed < waiter.end) waiter.atcTimedOut = true;
+      }
+    } else if (error !== CommandError.ABT) {
+      this.#memory.fill(at, COMMAND_BYTES, 0);
+      this.#memory.write32(at, Opcode.SYNC);
+    }
+    return { error, opcode };
+  }
+
+  /** Copies as much of the batch as fits and rings the doorbell; the number of commands published. */
+  #publish(batch: CommandBatch, from: number): number {
+    let space = this.#space();
+    if (space < batch.count - from) {
+      this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
+      space = this.#space();
+    }
+    const count = Math.min(space, batch.count - from);
+    for (let copied = 0; copied < count; ) {
+      const index = (this.#produced + copied) % this.#entries;
+      const run = Math.min(count - copied, this.#entries - index);
+      const source = (from + copied) * COMMAND_BYTES;
+      this.#memory.write(this.#base + index * COMMAND_BYTES, batch.bytes, source, run * COMMAND_BYTES);
+      copied += run;
+    }
+    if (count > 0) {
+      this.#produced += count;
+      this.#mmio.write32(CMDQ_PROD.offset, this.#produced & this.#indexMask);
+    }
+    return count;
+  }
+
+  #space(): number {
+    return this.#entries - (this.#produced - this.#consumed);
+  }
+
+  /** Looks at CMDQ_CONS until it has reached `position`; false when the time limit has passed. */
+  *#reach(position: number): Steps<boolean> {
+    this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
+    let pauseNs = 0;
+    for (let waitedNs = 0; this.#consumed < position; waitedNs += pauseNs) {
+      if (waitedNs > this.#syncTimeoutNs) return false;
+      this.#checkErrors();
+      yield pauseNs;
+      pauseNs = pauseNs === 0 ? POLL_NS : Math.min(pauseNs * 2, LONGEST_POLL_NS);
+      this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
+    }
+    return true;
+  }
+
+  /** Moves the consumed position forward to what CMDQ_CONS shows. */
+  #noteConsumed(cons: number): void {
+    const shown = CMDQ_CONS.RD.of(cons) & this.#indexMask;
+    this.#consumed += (shown - (this.#consumed & this.#indexMask)) & this.#indexMask;
+    assert(this.#consumed <= this.#produced, 'no command is consumed before it was produced');
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Page request groups in the making, and groups that wait for an answer (PCIe §10.4.1, IHI 0070 §8). A stalled access is
+ * a group of one page: what differs between the two is how they are answered.
+ */
+import type { FaultGroup, FaultResponse, PageFault } from '../core.ts';
+import type { SmmuDevice } from './device.ts';
+import type { SmmuDomain } from './domain.ts';
+
+/** Requests held back until the last of their group comes. */
+export class PartialGroup {
+  /** PASID of the first request: all must have the same. */
+  readonly pasid: number;
+  readonly pages: PageFault[] = [];
+  /** A rule was broken: the group is answered INVALID once it is whole. */
+  broken = false;
+
+  constructor(pasid: number) {
+    this.pasid = pasid;
+  }
+}
+
+/** A whole group, answered once. */
+export class PendingGroup {
+  readonly device: SmmuDevice;
+  readonly origin: 'stall' | 'pri';
+  /** Page request group index, or the stall tag. */
+  readonly index: number;
+  readonly pasid: number;
+  readonly pages: readonly PageFault[];
+  readonly receivedNs: number;
+  /** A fault at stage 2 of a nested configuration, as the event said; 0 where the driver must find out. */
+  readonly stage: 0 | 1 | 2;
+  /** What handlers were given: more than one where stage 1 and stage 2 are served apart. */
+  readonly parts: DeliveredGroup[] = [];
+  /** Parts without an answer. */
+  waiting = 0;
+  /** The worst answer so far. */
+  response: FaultResponse = 'success';
+  /** The answer was given, or nobody waits for it any more. */
+  finished = false;
+  deadlineNs = 0;
+
+  constructor(
+    device: SmmuDevice,
+    origin: 'stall' | 'pri',
+    index: number,
+    pasid: number,
+    pages: readonly PageFault[],
+    receivedNs: number,
+    stage: 0 | 1 | 2,
+  ) {
+    this.device = device;
+    this.origin = origin;
+    this.index = index;
+    this.pasid = pasid;
+    this.pages = pages;
+    this.receivedNs = receivedNs;
+    this.stage = stage;
+  }
+
+  /** Names the group among those of its device. */
+  get key(): number {
+    return groupKey(this.origin, this.index);
+  }
+}
+
+/** Stall tags have 16 bits, page request group indexes 9. */
+export function groupKey(origin: 'stall' | 'pri', index: number): number {
+  return origin === 'pri' ? 0x1_0000 + index : index;
+}
+
+/** What one handler is asked to serve. */
+export class DeliveredGroup implements FaultGroup {
+  readonly device: SmmuDevice;
+  readonly domain: SmmuDomain;
+  readonly pasid: number;
+  readonly origin: 'stall' | 'pri';
+  readonly index: number;
+  readonly pages: readonly PageFault[];
+  readonly receivedNs: number;
+  readonly whole: PendingGroup;
+  answered = false;
+
+  constructor(whole: PendingGroup, domain: SmmuDomain, pages: readonly PageFault[]) {
+    this.whole = whole;
+    this.device = whole.device;
+    this.domain = domain;
+    this.pasid = whole.pasid;
+    this.origin = whole.origin;
+    this.index = whole.index;
+    this.pages = pages;
+    this.receivedNs = whole.receivedNs;
+  }
+}
+
+const SEVERITY: Readonly<Record<FaultResponse, number>> = { success: 0, invalid: 1, failure: 2 };
+
+/** One answer for several parts: the worst. */
+export function worse(a: FaultResponse, b: FaultResponse): FaultResponse {
+  return SEVERITY[a] >= SEVERITY[b] ? a : b;
+}

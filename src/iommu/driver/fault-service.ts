@@ -1,0 +1,266 @@
+/** From whole groups to handlers, and from their answers to commands. */
+
+import { assert } from '../../assert.ts';
+import type { Clock, Timer } from '../../sim/clock.ts';
+import type { Invariants } from '../../sim/invariants.ts';
+import type { Log } from '../../sim/log.ts';
+import { type Scheduler, type Steps, WaitQueue } from '../../sim/task.ts';
+import type { FaultGroup, FaultResponse, PageFault } from '../core.ts';
+import { PriResponse } from '../spec/commands.layout.ts';
+import type { CommandQueue } from './command-queue.ts';
+import type { DriverCounters } from './counters.ts';
+import type { SmmuDevice } from './device.ts';
+import type { SmmuDomain } from './domain.ts';
+import { DeliveredGroup, PartialGroup, PendingGroup, worse } from './fault-groups.ts';
+import type { Invalidation } from './invalidation.ts';
+
+export interface FaultServiceOptions {
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly queue: CommandQueue;
+  readonly invalidation: Invalidation;
+  readonly invariants: Invariants;
+  readonly counters: DriverCounters;
+  readonly log: Log;
+  /** A group without an answer for so long is answered INVALID; 0 waits for ever. */
+  readonly timeoutNs: number;
+}
+
+/** A page request as the PRI queue recorded it. */
+export interface PageRequest extends PageFault {
+  readonly pasid: number;
+  readonly groupIndex: number;
+  readonly last: boolean;
+}
+
+const RESPONSE_CODE: Readonly<Record<FaultResponse, number>> = {
+  success: PriResponse.SUCCESS,
+  invalid: PriResponse.INVALID,
+  failure: PriResponse.FAILURE,
+};
+
+/** Which pages of a group each domain is to serve. */
+export type Classify = (whole: PendingGroup, domain: SmmuDomain) => readonly Share[];
+export interface Share {
+  readonly domain: SmmuDomain;
+  readonly pages: readonly PageFault[];
+}
+
+export class FaultService {
+  readonly #options: FaultServiceOptions;
+  readonly #classify: Classify;
+  /** Pending groups in order of their deadlines. */
+  readonly #deadlines = new Set<PendingGroup>();
+  readonly #expired: WaitQueue;
+  #timer: Timer | null = null;
+
+  constructor(options: FaultServiceOptions, classify: Classify) {
+    this.#options = options;
+    this.#classify = classify;
+    this.#expired = new WaitQueue(options.scheduler, 'a fault to time out');
+  }
+
+  /** Answers the group of a requester that nobody knows: it should not be asking (IHI 0070 §4.5.2, ResponseFailure). */
+  *reject(streamId: number, pasid: number, groupIndex: number): Steps {
+    const batch = this.#options.queue.batch();
+    batch.respondGroup(streamId, pasid, groupIndex, PriResponse.FAILURE);
+    yield* this.#options.invalidation.complete(batch, null);
+  }
+
+  /** Adds a request to its group; the group when it is whole, else null. */
+  collect(device: SmmuDevice, request: PageRequest): PendingGroup | null {
+    const { counters } = this.#options;
+    let partial = device.partial.get(request.groupIndex);
+    if (partial === undefined) {
+      partial = new PartialGroup(request.pasid);
+      device.partial.set(request.groupIndex, partial);
+    }
+    if (partial.pasid !== request.pasid) this.#violation(device, request, partial, 'pasid');
+    // A function may have no more requests outstanding than it was granted: what is beyond is not held.
+    if (device.partialRequests >= Math.max(device.credits, 1)) this.#violation(device, request, partial, 'credits');
+    else {
+      partial.pages.push(request);
+      device.partialRequests += 1;
+    }
+    if (!request.last) return null;
+    device.partial.delete(request.groupIndex);
+    device.partialRequests -= partial.pages.length;
+    const now = this.#options.clock.now;
+    const whole = new PendingGroup(device, 'pri', request.groupIndex, partial.pasid, partial.pages, now, 0);
+    if (device.pending.has(whole.key)) {
+      // Its index is in use: the answer to the first one is the only one that the function can tell.
+      this.#violation(device, request, partial, 'index');
+      return null;
+    }
+    if (partial.broken) whole.response = 'invalid';
+    counters.groups += 1;
+    counters.pages += whole.pages.length;
+    return whole;
+  }
+
+  /** A stalled access as a whole group. */
+  stalled(device: SmmuDevice, stag: number, pasid: number, page: PageFault, stage: 1 | 2): PendingGroup {
+    const { counters, clock } = this.#options;
+    counters.groups += 1;
+    counters.pages += 1;
+    return new PendingGroup(device, 'stall', stag, pasid, [page], clock.now, stage);
+  }
+
+  /** Gives a whole group to whoever serves it; answers it where nobody does. */
+  *deliver(whole: PendingGroup): Steps {
+    const { device } = whole;
+    const { log, counters, clock, timeoutNs } = this.#options;
+    if (device.resetting) {
+      counters.cancelled += 1;
+      return;
+    }
+    device.pending.set(whole.key, whole);
+    if (log.isLevelEnabled('debug')) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
+    const domain = device.domainOf(whole.pasid);
+    const broken = whole.response !== 'success';
+    const served = !device.stopping.has(whole.pasid) && device.faults?.mode === whole.origin;
+    const shares = broken || !served || domain === null ? [] : this.#classify(whole, domain);
+    if (shares.length === 0 || shares.some((share) => share.domain.handler === null)) {
+      if (!broken) counters.unclaimed += 1;
+      yield* this.#finish(whole, 'invalid');
+      return;
+    }
+    for (const share of shares) whole.parts.push(new DeliveredGroup(whole, share.domain, share.pages));
+    whole.waiting = whole.parts.length;
+    if (timeoutNs > 0) {
+      whole.deadlineNs = clock.now + timeoutNs;
+      this.#deadlines.add(whole);
+      this.#armTimer();
+    }
+    for (const part of whole.parts) {
+      const { handler } = part.domain;
+      if (handler === null) yield* this.respond(part, 'invalid');
+      else yield* handler.handle(part);
+    }
+  }
+
+  /** As `Iommu.respond`. */
+  *respond(group: FaultGroup, response: FaultResponse): Steps {
+    assert(group instanceof DeliveredGroup, 'a group is answered with the object that was handed out');
+    const { whole } = group;
+    const { counters, log } = this.#options;
+    if (group.answered || whole.finished) {
+      counters.late += 1;
+      log.warn({ event: 'iopf.late', ...describe(whole), response });
+      return;
+    }
+    group.answered = true;
+    whole.response = worse(whole.response, response);
+    whole.waiting -= 1;
+    if (whole.waiting === 0) yield* this.#finish(whole, whole.response);
+  }
+
+  /** The body of the thread that answers groups whose handlers do not. */
+  *timeoutThread(): Steps {
+    const { clock, counters, log } = this.#options;
+    for (;;) {
+      const [first] = this.#deadlines;
+      if (first === undefined || first.deadlineNs > clock.now) {
+        this.#armTimer();
+        yield this.#expired;
+        continue;
+      }
+      counters.timedOut += 1;
+      log.warn({ event: 'iopf.timeout', ...describe(first), waitedNs: clock.now - first.receivedNs });
+      yield* this.#finish(first, 'invalid');
+    }
+  }
+
+  /** Throws away incomplete groups, of one PASID or of all: their last request was lost or will never come. */
+  discardPartial(device: SmmuDevice, reason: string, pasid?: number): void {
+    const { counters, log } = this.#options;
+    for (const [index, partial] of device.partial) {
+      if (pasid !== undefined && partial.pasid !== pasid) continue;
+      device.partial.delete(index);
+      device.partialRequests -= partial.pages.length;
+      counters.partialGroupsDiscarded += 1;
+      counters.partialRequestsDiscarded += partial.pages.length;
+      const requests = partial.pages.length;
+      log.warn({ event: 'iopf.discard', device: device.name, pasid: partial.pasid, index, requests, reason });
+    }
+  }
+
+  /** Forgets the pending groups of a function that was reset: it does not know them any more. */
+  cancel(device: SmmuDevice): void {
+    for (const whole of device.pending.values()) {
+      this.#options.counters.cancelled += 1;
+      whole.finished = true;
+      this.#deadlines.delete(whole);
+    }
+    device.pending.clear();
+    this.#armTimer();
+    device.quiet.wakeAll();
+  }
+
+  /** Waits until nothing of the device, or of one PASID of it, is pending or on its way. */
+  *drain(device: SmmuDevice, pasid?: number): Steps {
+    while (!isQuiet(device, pasid)) yield device.quiet;
+  }
+
+  *#finish(whole: PendingGroup, response: FaultResponse): Steps {
+    const { device } = whole;
+    const { counters, invariants, log, queue, invalidation, clock } = this.#options;
+    invariants.check('one-response', !whole.finished, () => `${device.name} ${whole.origin} group ${whole.index}`);
+    whole.finished = true;
+    this.#deadlines.delete(whole);
+    if (this.#deadlines.size === 0) this.#armTimer();
+    // Before the command: the function may use the index again as soon as it has the answer.
+    device.pending.delete(whole.key);
+    if (response === 'success') counters.succeeded += 1;
+    else if (response === 'invalid') counters.invalid += 1;
+    else counters.failed += 1;
+    if (log.isLevelEnabled('debug')) {
+      log.debug({ event: 'iopf.response', ...describe(whole), response, tookNs: clock.now - whole.receivedNs });
+    }
+    const batch = queue.batch();
+    if (whole.origin === 'stall') {
+      batch.resume(device.streamId, whole.index, response === 'success');
+    } else {
+      const pasid = device.responsePasid ? whole.pasid : -1;
+      batch.respondGroup(device.streamId, pasid, whole.index, RESPONSE_CODE[response]);
+    }
+    device.answering += 1;
+    yield* invalidation.complete(batch, null);
+    device.answering -= 1;
+    device.quiet.wakeAll();
+  }
+
+  #violation(device: SmmuDevice, request: PageRequest, partial: PartialGroup, rule: string): void {
+    partial.broken = true;
+    this.#options.counters.violations += 1;
+    const { groupIndex, page, pasid } = request;
+    this.#options.log.warn({ event: 'iopf.violation', device: device.name, rule, index: groupIndex, pasid, page });
+  }
+
+  /** Sets the timer for the earliest deadline, or stops it when nothing waits: a run at rest has no timers. */
+  #armTimer(): void {
+    const [first] = this.#deadlines;
+    const { clock } = this.#options;
+    if (first === undefined) {
+      this.#timer?.cancel();
+      this.#timer = null;
+    } else if (this.#timer === null) {
+      this.#timer = clock.after(Math.max(0, first.deadlineNs - clock.now), () => {
+        this.#timer = null;
+        this.#expired.wakeAll();
+      });
+    }
+  }
+}
+
+function isQuiet(device: SmmuDevice, pasid: number | undefined): boolean {
+  if (device.answering > 0) return false;
+  if (pasid === undefined) return device.pending.size === 0;
+  for (const whole of device.pending.values()) if (whole.pasid === pasid) return false;
+  return true;
+}
+
+function describe(whole: PendingGroup): object {
+  const { device, origin, index, pasid } = whole;
+  return { device: device.name, streamId: device.streamId, origin, index, pasid };
+}

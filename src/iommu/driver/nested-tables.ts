@@ -1,0 +1,56 @@
+/**
+ * Tables that the SMMU reads through stage 2: those of a nested stage 1 domain and its context descriptors. They live in
+ * a window in the upper half of the IPA space, mapped read-only, at the host physical address plus half that space.
+ */
+import { Protection } from '../core.ts';
+import type { PageTable } from './page-table.ts';
+import type { TableMemory } from './table-memory.ts';
+
+export class NestedTableMemory implements TableMemory {
+  readonly #source: TableMemory;
+  readonly #parent: PageTable;
+  /** Added to a physical address to get its IPA. */
+  readonly offset: number;
+  /** Freed tables by size. Their window stays mapped, so that stage 2 never needs an invalidation for them. */
+  readonly #free = new Map<number, number[]>();
+  readonly #owned: { readonly physical: number; readonly bytes: number }[] = [];
+
+  constructor(source: TableMemory, parent: PageTable) {
+    this.#source = source;
+    this.#parent = parent;
+    this.offset = 2 ** (parent.shape.inputBits - 1);
+  }
+
+  allocate(bytes: number, alignment: number): number {
+    const granule = this.#parent.shape.granule;
+    const rounded = Math.ceil(bytes / granule) * granule;
+    const ready = this.#free.get(rounded)?.findIndex((physical) => physical % alignment === 0) ?? -1;
+    if (ready >= 0) return this.#free.get(rounded)?.splice(ready, 1)[0] ?? -1;
+    const physical = this.#source.allocate(rounded, Math.max(alignment, granule));
+    if (physical < 0) return -1;
+    if (
+      physical + rounded > this.offset ||
+      this.#parent.map(this.offset + physical, physical, rounded, Protection.READ) !== 0
+    ) {
+      this.#source.free(physical, rounded);
+      return -1;
+    }
+    this.#owned.push({ physical, bytes: rounded });
+    return physical;
+  }
+
+  free(physical: number, bytes: number): void {
+    const granule = this.#parent.shape.granule;
+    const rounded = Math.ceil(bytes / granule) * granule;
+    const list = this.#free.get(rounded) ?? [];
+    list.push(physical);
+    this.#free.set(rounded, list);
+  }
+
+  /** Gives everything back; the parent's table is gone. */
+  destroy(): void {
+    for (const { physical, bytes } of this.#owned) this.#source.free(physical, bytes);
+    this.#owned.length = 0;
+    this.#free.clear();
+  }
+}

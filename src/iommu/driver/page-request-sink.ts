@@ -1,0 +1,82 @@
+/** What becomes of PRI queue records (IHI 0070 §8). */
+import type { Log } from '../../sim/log.ts';
+import type { Steps } from '../../sim/task.ts';
+import { PageRequestRecord } from '../spec/page-requests.layout.ts';
+import type { DriverCounters } from './counters.ts';
+import type { SmmuDevice } from './device.ts';
+import { PendingGroup } from './fault-groups.ts';
+import type { FaultService } from './fault-service.ts';
+import type { RecordSink } from './record-queue.ts';
+
+/** A whole group of a requester that no device is known for. */
+interface UnknownGroup {
+  readonly streamId: number;
+  readonly pasid: number;
+  readonly groupIndex: number;
+}
+
+export interface PageRequestSinkOptions {
+  readonly devices: ReadonlyMap<number, SmmuDevice>;
+  readonly service: FaultService;
+  readonly counters: DriverCounters;
+  readonly log: Log;
+}
+
+export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> {
+  readonly #devices: ReadonlyMap<number, SmmuDevice>;
+  readonly #service: FaultService;
+  readonly #counters: DriverCounters;
+  readonly #log: Log;
+
+  constructor(options: PageRequestSinkOptions) {
+    this.#devices = options.devices;
+    this.#service = options.service;
+    this.#counters = options.counters;
+    this.#log = options.log;
+  }
+
+  take(view: DataView, at: number): PendingGroup | UnknownGroup | null {
+    const streamId = PageRequestRecord.StreamID.get(view, at);
+    const pasid = PageRequestRecord.SSV.get(view, at) === 1 ? PageRequestRecord.SubstreamID.get(view, at) : -1;
+    const page = PageRequestRecord.PageAddress.get(view, at);
+    const groupIndex = PageRequestRecord.PRGIndex.get(view, at);
+    const read = PageRequestRecord.R.get(view, at) === 1;
+    const write = PageRequestRecord.W.get(view, at) === 1;
+    const last = PageRequestRecord.Last.get(view, at) === 1;
+    this.#counters.pageRequests += 1;
+    if (this.#log.isLevelEnabled('debug')) {
+      this.#log.debug({ event: 'pri.request', streamId, pasid, page, index: groupIndex, read, write, last });
+    }
+    const device = this.#devices.get(streamId);
+    if (device === undefined) {
+      this.#log.warn({ event: 'pri.unknown', streamId, pasid, page, index: groupIndex });
+      return last && !isStopMarker(pasid, read, write) ? { streamId, pasid, groupIndex } : null;
+    }
+    if (last && isStopMarker(pasid, read, write)) {
+      // No request of the PASID comes after it: a group that is not whole now never will be.
+      this.#counters.stopMarkers += 1;
+      this.#service.discardPartial(device, 'stop marker', pasid);
+      return null;
+    }
+    const execute = PageRequestRecord.X.get(view, at) === 1;
+    const privileged = PageRequestRecord.Priv.get(view, at) === 1;
+    return this.#service.collect(device, { page, read, write, execute, privileged, pasid, groupIndex, last });
+  }
+
+  *serve(work: PendingGroup | UnknownGroup): Steps {
+    if (work instanceof PendingGroup) yield* this.#service.deliver(work);
+    else yield* this.#service.reject(work.streamId, work.pasid, work.groupIndex);
+  }
+
+  /** The last requests of groups were lost and answered by the SMMU: their other requests mean nothing (§8.1.1). */
+  overflowed(): void {
+    this.#counters.pageRequestQueueOverflows += 1;
+    this.#log.warn({ event: 'smmu.overflow', queue: 'pri' });
+    for (const device of this.#devices.values()) this.#service.discardPartial(device, 'overflow');
+  }
+}
+
+/** L, W, R = 0b100 with a PASID (§8): the caller has looked at L. */
+function isStopMarker(pasid: number, read: boolean, write: boolean): boolean {
+  return pasid >= 0 && !read && !write;
+}
