@@ -1,3 +1,5 @@
+import { reasonOf } from '../scenario/read-file.ts';
+
 /** Where a command writes, and what it may assume of the reader. */
 export interface Terminal {
   out(text: string): void;
@@ -8,11 +10,12 @@ export interface Terminal {
 
 /** The process's own streams. A reader that goes away early ends the output, not the command. */
 export function processTerminal(): Terminal {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-    });
-  }
+  process.stderr.on('error', () => undefined);
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return;
+    process.stderr.write(`faultline: stdout: ${reasonOf(error)}\n`);
+    process.exitCode = 1;
+  });
   const { NO_COLOR } = process.env;
   return {
     out: (text) => void process.stdout.write(text),
