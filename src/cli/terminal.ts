@@ -1,6 +1,6 @@
+/** Where a command writes, and what it may assume of the reader. */
 import { reasonOf } from '../scenario/read-file.ts';
 
-/** Where a command writes, and what it may assume of the reader. */
 export interface Terminal {
   out(text: string): void;
   err(text: string): void;
