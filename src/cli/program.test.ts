@@ -186,7 +186,7 @@ describe('a run that fails ends with 1 and says why on stderr, and still reports
   test('when virtual time runs past the limit', () => {
     const { code, err } = run(['run', scenario(), '--mode', 'pri', '--set', 'timeLimit=1us']);
     expect(code).toBe(1);
-    expect(err).toMatch(/^faultline: pri: invariant broken: .*vmm waits/);
+    expect(err).toMatch(/^faultline: pri: not done when timeLimit passed: at \d+ ns, vmm waits/);
   });
 });
 
