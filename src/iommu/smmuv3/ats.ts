@@ -3,12 +3,14 @@ import { Completion, NO_PASID, type TranslationRequest } from '../../hw/pcie/tlp
 import type { Latency } from '../../sim/profile.ts';
 import type { Trace } from '../../sim/trace.ts';
 import { EventType } from '../spec/events.layout.ts';
+import { PmcgEvent } from '../spec/pmcg.layout.ts';
 import { Eats } from '../spec/ste.layout.ts';
 import type { Configuration } from './configuration.ts';
 import type { Control } from './control.ts';
 import type { EventQueue } from './event-queue.ts';
 import { configurationEvent, translationEvent, translationRequestForbidden } from './events.ts';
 import { type Features, outputAddressBits, smallestGranuleBits } from './features.ts';
+import type { Pmcg } from './pmcg.ts';
 import { overridePrivilege, translationRelated } from './transactions.ts';
 import { Access, Outcome, Permission, Purpose } from './translation/outcome.ts';
 import type { Translator } from './translation/translator.ts';
@@ -21,6 +23,7 @@ export interface AtsOptions {
   readonly events: EventQueue;
   readonly latency: Latency;
   readonly trace: Trace;
+  readonly monitor: Pmcg;
 }
 
 /** INSTCFG values that change what Exe and R mean (§13.7.1). */
@@ -57,6 +60,11 @@ export class Ats {
     if (status !== Completion.SUCCESS) this.#denied(request);
     const steps = this.#outcome.steps + configuration.walkSteps;
     request.latencyNs += latency.tlbHit + configuration.fetches * latency.configurationFetch + steps * latency.walkStep;
+    const { monitor } = this.#options;
+    if (monitor.active) {
+      monitor.countTranslation(request.requesterId, configuration.fetches, steps, this.#outcome.steps > 0);
+      monitor.count(PmcgEvent.PCIE_ATS_TRANS_RQ, request.requesterId, 1);
+    }
     trace.record(answer.read || answer.write ? 'ats.hit' : 'ats.miss', request.requesterId, request.page, status);
   }
 

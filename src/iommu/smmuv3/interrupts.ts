@@ -24,6 +24,8 @@ export interface InterruptLines {
   readonly priority: InterruptLine;
   readonly sync: InterruptLine;
   readonly globalError: InterruptLine;
+  /** Of the performance monitor. */
+  readonly monitor?: InterruptLine;
 }
 
 /** A source that IRQ_CTRL enables. */
@@ -32,7 +34,7 @@ interface Source {
   readonly address: RegisterLayout & { readonly ADDR_LOW: Field; readonly ADDR_HIGH: Field };
   readonly data: RegisterLayout;
   readonly abort: Field;
-  readonly line: keyof InterruptLines;
+  readonly line: Exclude<keyof InterruptLines, 'monitor'>;
 }
 
 const EVENT: Source = {

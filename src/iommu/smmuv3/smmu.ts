@@ -53,6 +53,7 @@ import { configurationEvent } from './events.ts';
 import { type FeatureOptions, type Features, featuresOf, outputAddressBits } from './features.ts';
 import { type InterruptLines, Interrupts } from './interrupts.ts';
 import { type PageRequestCounts, PageRequests, PparCheck } from './page-requests.ts';
+import { Pmcg } from './pmcg.ts';
 import { Queue } from './queue.ts';
 import { RegisterFile } from './register-file.ts';
 import { Stalls } from './stalls.ts';
@@ -89,6 +90,8 @@ export interface SmmuOptions {
 export class Smmu implements MmioDevice, TranslationAgent {
   readonly name = 'smmuv3';
   readonly features: Features;
+  /** Its performance monitor: a page of {@link PMCG_BYTES} that the board places where it likes. */
+  readonly pmcg: Pmcg;
   readonly #registers: RegisterFile;
   readonly #control = new Control();
   readonly #translator: Translator;
@@ -149,6 +152,13 @@ export class Smmu implements MmioDevice, TranslationAgent {
       entryBytes: PAGE_REQUEST_BYTES,
       maxLog2: features.PRIQS,
     });
+    const monitor = new Pmcg({
+      clock,
+      bus,
+      features,
+      ...(options.lines.monitor === undefined ? {} : { line: options.lines.monitor }),
+    });
+    this.pmcg = monitor;
     const recordWriteNs = latency.recordWrite;
     const events = new EventQueue({
       clock,
@@ -182,8 +192,9 @@ export class Smmu implements MmioDevice, TranslationAgent {
       bus,
       latency,
       trace,
+      monitor,
     });
-    this.#ats = new Ats({ features, control, configuration, translator, events, latency, trace });
+    this.#ats = new Ats({ features, control, configuration, translator, events, latency, trace, monitor });
     this.#pageRequests = new PageRequests({
       clock,
       features,
@@ -261,6 +272,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
     this.#invalidations.reset();
     this.#commandQueue.reset();
     this.#atos.reset();
+    this.pmcg.reset();
     this.#configuration.forgetAll();
     this.#translator.invalidateAll();
     this.#refresh();

@@ -7,6 +7,7 @@ import { AddressType, Completion, type MemoryRequest, NO_PASID } from '../../hw/
 import type { Latency } from '../../sim/profile.ts';
 import type { Trace } from '../../sim/trace.ts';
 import { EventType } from '../spec/events.layout.ts';
+import { PmcgEvent } from '../spec/pmcg.layout.ts';
 import { GBPA } from '../spec/registers.layout.ts';
 import { Eats } from '../spec/ste.layout.ts';
 import type { Configuration } from './configuration.ts';
@@ -14,6 +15,7 @@ import type { Control } from './control.ts';
 import type { EventQueue } from './event-queue.ts';
 import { bypassSizeEvent, configurationEvent, markStalled, translatedForbidden, translationEvent } from './events.ts';
 import { type Features, outputAddressBits } from './features.ts';
+import type { Pmcg } from './pmcg.ts';
 import type { RegisterFile } from './register-file.ts';
 import type { Stalls } from './stalls.ts';
 import { Access, Outcome } from './translation/outcome.ts';
@@ -30,6 +32,7 @@ export interface TransactionsOptions {
   readonly bus: Bus;
   readonly latency: Latency;
   readonly trace: Trace;
+  readonly monitor: Pmcg;
 }
 
 /** The transaction ends with an abort and leaves no record: STE.Config=0b0xx, GBPA.ABORT=1. */
@@ -90,6 +93,7 @@ export class Transactions {
       ? this.#translated(request.requesterId, request.pasid)
       : this.#untranslated(request.requesterId, request.pasid);
     request.latencyNs += this.#cost();
+    if (this.#options.monitor.active) this.#count(request.requesterId, translated);
     if (verdict === 0) return this.#perform(request);
     this.#options.trace.record('smmu.fault', request.requesterId, request.page, verdict);
     if (verdict === SILENT) return Completion.COMPLETER_ABORT;
@@ -128,6 +132,7 @@ export class Transactions {
     const outcome = this.#outcome;
     outcome.steps = 0;
     outcome.hit = false;
+    this.#origin = Origin.CONFIGURATION;
     const access = this.#access;
     if (!control.SMMUEN) {
       configuration.fetches = 0;
@@ -138,10 +143,7 @@ export class Transactions {
     }
     const event = configuration.find(streamId, pasid);
     if (event !== 0) {
-      this.#origin =
-        event >= EventType.F_WALK_EABT && event <= EventType.F_TLB_CONFLICT
-          ? Origin.CONTEXT_FETCH
-          : Origin.CONFIGURATION;
+      if (event >= EventType.F_WALK_EABT && event <= EventType.F_TLB_CONFLICT) this.#origin = Origin.CONTEXT_FETCH;
       this.#override();
       return event;
     }
@@ -211,6 +213,14 @@ export class Transactions {
     const { latency, configuration } = this.#options;
     const steps = this.#outcome.steps + configuration.walkSteps;
     return latency.tlbHit + configuration.fetches * latency.configurationFetch + steps * latency.walkStep;
+  }
+
+  #count(streamId: number, translated: boolean): void {
+    const { configuration, monitor } = this.#options;
+    const { steps, hit } = this.#outcome;
+    const missed = this.#origin === Origin.TRANSLATION && !hit;
+    monitor.countTranslation(streamId, configuration.fetches, steps + configuration.walkSteps, missed);
+    if (translated) monitor.count(PmcgEvent.PCIE_ATS_TRANS_PASSED, streamId, 1);
   }
 
   #perform(request: MemoryRequest): Completion {
