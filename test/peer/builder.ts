@@ -82,15 +82,15 @@ export class ProgramBuilder {
   }
 
   dma(iova: bigint, physical: number, options: { device?: number; length?: number; keepEvents?: boolean } = {}): this {
-    const { device = 0, length = 8, keepEvents } = options;
+    const { device = 0, length = 4, keepEvents } = options;
     return this.add({ op: 'dma', device, iova, length, physical, ...(keepEvents && { keepEvents }) });
   }
 
-  readDma(iova: bigint, length = 8): this {
+  readDma(iova: bigint, length = 4): this {
     return this.add({ op: 'transfer', direction: 'from-memory', iova, length });
   }
 
-  writeDma(iova: bigint, length = 8): this {
+  writeDma(iova: bigint, length = 4): this {
     return this.add({ op: 'transfer', direction: 'to-memory', iova, length });
   }
 

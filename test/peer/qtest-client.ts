@@ -43,12 +43,15 @@ export class QtestClient {
 
   /** Sends a line and gives the text after `OK`, without the blank. Rejects with {@link QtestError} otherwise. */
   request(line: string): Promise<string> {
-    return new Promise((resolve, reject) => {
+    const reply = new Promise<string>((resolve, reject) => {
       if (this.#gone !== null) return reject(this.#gone);
       if (this.#unsent === '') queueMicrotask(() => this.#flush());
       this.#unsent += `${line}\n`;
       this.#waiters.push({ request: line, resolve, reject });
     });
+    // Whoever waits for a later reply of the same connection learns of the failure there.
+    reply.catch(() => {});
+    return reply;
   }
 
   /** Sends bytes as they are; nobody waits for what the server says to them. For tests of the protocol itself. */
