@@ -115,7 +115,7 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     base: queueMemory('command queue', COMMAND_BYTES, commandBits),
     sizeBits: commandBits,
     syncNs: latency.commandSync,
-    syncTimeoutNs: options.syncTimeoutNs ?? SECOND_NS,
+    syncTimeoutNs: options.syncTimeoutNs ?? 120 * SECOND_NS,
     checkErrors: () => errors.check(),
   });
   const errors = new GlobalErrors({

@@ -32,9 +32,10 @@ export interface CommandQueueOptions {
   readonly checkErrors: () => void;
 }
 
-/** First and longest pause between two looks at CMDQ_CONS. */
+/** First and longest pause between two looks at CMDQ_CONS; in between it grows with the time already waited. */
 const POLL_NS = 50;
-const LONGEST_POLL_NS = 1000;
+const LONGEST_POLL_NS = 10_000_000;
+const POLLS_PER_WAIT = 8;
 
 /** A batch that waits for its CMD_SYNC. */
 interface Waiter {
@@ -170,7 +171,7 @@ export class CommandQueue {
       if (waitedNs > this.#syncTimeoutNs) return false;
       this.#checkErrors();
       yield pauseNs;
-      pauseNs = pauseNs === 0 ? POLL_NS : Math.min(pauseNs * 2, LONGEST_POLL_NS);
+      pauseNs = Math.min(Math.max(POLL_NS, Math.ceil(waitedNs / POLLS_PER_WAIT)), LONGEST_POLL_NS);
       this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
     }
     return true;

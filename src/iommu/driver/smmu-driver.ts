@@ -41,7 +41,7 @@ export interface SmmuDriverOptions {
   readonly streamIdBits?: number;
   /** A group without an answer for so long is answered INVALID; 10 s by default, 0 waits for ever. */
   readonly faultTimeoutNs?: number;
-  /** A CMD_SYNC that takes longer means that the SMMU is dead; 1 s by default. It must exceed the ATS time-out. */
+  /** A CMD_SYNC that takes longer means that the SMMU is dead; 120 s by default. PCIe gives an invalidation 60 s. */
   readonly syncTimeoutNs?: number;
   /** Grants page request credits beyond the size of the queue, so that it may overflow. */
   readonly overcommitPageRequests?: boolean;
