@@ -1,6 +1,6 @@
 /** The system bus: what answers at a physical address, RAM or a device's registers. */
 import { assert } from '../assert.ts';
-import { CHUNK_BYTES, type Memory } from './memory.ts';
+import { CHUNK_OFFSET, type Memory } from './memory.ts';
 
 /** Bytes of one register access. */
 export type AccessSize = 1 | 2 | 4 | 8;
@@ -19,6 +19,9 @@ export interface MmioDevice {
   writeRegister(offset: number, size: AccessSize, data: DataView): BusStatus;
 }
 
+/** Sees an access to RAM that came over the bus, at the instant it takes effect: what devices and the SMMU do. */
+export type BusObserver = (address: number, length: number, write: boolean) => void;
+
 interface Region {
   readonly base: number;
   readonly end: number;
@@ -30,9 +33,17 @@ export class Bus {
   readonly memory: Memory;
   readonly #regions: Region[] = [];
   readonly #data = new DataView(new ArrayBuffer(8));
+  #observer: BusObserver | null = null;
 
   constructor(memory: Memory) {
     this.memory = memory;
+  }
+
+  /**
+   * Lets `observer` see every block access to RAM, or nobody. CPUs and walks use {@link Memory} itself and are not seen.
+   */
+  watch(observer: BusObserver | null): void {
+    this.#observer = observer;
   }
 
   /** Places `device` at `[base, base + size)`. */
@@ -53,6 +64,7 @@ export class Bus {
   /** Copies `length` bytes at `address` into `target` at `at`; register ranges are read in naturally aligned accesses. */
   read(address: number, target: Uint8Array, at: number, length: number): BusStatus {
     if (this.memory.contains(address, length)) {
+      this.#observer?.(address, length, false);
       this.memory.read(address, target, at, length);
       return BusStatus.OK;
     }
@@ -66,6 +78,7 @@ export class Bus {
   /** Copies `source[at, at + length)` to `address`; register ranges are written in naturally aligned accesses. */
   write(address: number, source: Uint8Array, at: number, length: number): BusStatus {
     if (this.memory.contains(address, length)) {
+      this.#observer?.(address, length, true);
       this.memory.write(address, source, at, length);
       return BusStatus.OK;
     }
@@ -79,7 +92,7 @@ export class Bus {
   readSized(address: number, size: AccessSize, data: DataView): BusStatus {
     if (this.memory.contains(address, size)) {
       const view = this.memory.readView(address);
-      for (let byte = 0; byte < size; byte++) data.setUint8(byte, view.getUint8((address % CHUNK_BYTES) + byte));
+      for (let byte = 0; byte < size; byte++) data.setUint8(byte, view.getUint8((address & CHUNK_OFFSET) + byte));
       return BusStatus.OK;
     }
     const region = this.#find(address);
@@ -89,7 +102,7 @@ export class Bus {
   writeSized(address: number, size: AccessSize, data: DataView): BusStatus {
     if (this.memory.contains(address, size)) {
       const view = this.memory.writeView(address);
-      for (let byte = 0; byte < size; byte++) view.setUint8((address % CHUNK_BYTES) + byte, data.getUint8(byte));
+      for (let byte = 0; byte < size; byte++) view.setUint8((address & CHUNK_OFFSET) + byte, data.getUint8(byte));
       return BusStatus.OK;
     }
     const region = this.#find(address);

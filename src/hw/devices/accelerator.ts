@@ -5,11 +5,15 @@ import { Msix } from '../pcie/capability/msix.ts';
 import { EndpointFunction, type EndpointOptions } from '../pcie/endpoint/endpoint-function.ts';
 import { NO_PASID } from '../pcie/tlp.ts';
 import * as sheet from './accelerator.layout.ts';
-import { AcceleratorRing, type RingCounters, type RingSettings } from './accelerator-ring.ts';
+import type { RingSettings } from './accelerator-operation.ts';
+import { AcceleratorRing, type RingCounters } from './accelerator-ring.ts';
 
 export interface AcceleratorOptions extends Omit<EndpointOptions, 'lanes'> {
   readonly latency: Pick<Latency, 'deviceSetup' | 'acceleratorBytesPerSecond'>;
-  /** Source pages between memory and destination at one time; defaults to 8. */
+  /**
+   * Source pages between memory and destination at one time; defaults to 4: enough for full throughput over a local link,
+   * and few enough that a page waits for no more than three others when one thread serves faults.
+   */
   readonly pagesInFlight?: number;
   /** Descriptors fetched and not yet completed; defaults to 16. */
   readonly descriptorsInFlight?: number;
@@ -40,7 +44,7 @@ export class Accelerator extends EndpointFunction {
   #registers = new DataView(new ArrayBuffer(REGISTER_BYTES));
 
   constructor(options: AcceleratorOptions) {
-    const { pagesInFlight = 8, descriptorsInFlight = 16, latency } = options;
+    const { pagesInFlight = 4, descriptorsInFlight = 16, latency } = options;
     // A slot reads one page or writes two; two more lanes carry the ring.
     super(IDENTITY, { ...options, lanes: 2 * pagesInFlight + 2 });
     this.addBar({ index: 0, bytes: sheet.BAR0_BYTES, width: 64, device: this.#bar0 });

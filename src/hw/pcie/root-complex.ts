@@ -20,6 +20,7 @@ import {
   type MemoryRequest,
   type PageGroupResponse,
   type PageRequestMessage,
+  type Requester,
   type TranslationAgent,
   type TranslationRequest,
   type Upstream,
@@ -52,15 +53,71 @@ interface Route {
   readonly bar: BarOptions;
 }
 
+const NO_AGENT = 'a function sends when the translation agent is connected';
+
 /** All ones: what a read returns when nothing answers (PCIe §2.3.2). */
 function allOnes(size: AccessSize, data: DataView): void {
   for (let byte = 0; byte < size; byte++) data.setUint8(byte, 0xff);
+}
+
+/** The root complex's side of a function's link. */
+class Port implements Upstream {
+  readonly #function: PcieFunction;
+  readonly #requesterId: number;
+  readonly #linkNs: number;
+  readonly #clock: Clock;
+  /** Set when the root complex gets its agent. */
+  agent: TranslationAgent | null;
+
+  constructor(target: PcieFunction, requesterId: number, linkNs: number, clock: Clock, agent: TranslationAgent | null) {
+    this.#function = target;
+    this.#requesterId = requesterId;
+    this.#linkNs = linkNs;
+    this.#clock = clock;
+    this.agent = agent;
+  }
+
+  memory(request: MemoryRequest): Completion {
+    const agent = this.#admit(request);
+    if (agent === null) return Completion.UNSUPPORTED_REQUEST;
+    request.latencyNs += this.#linkNs;
+    const status = agent.memory(request);
+    // A posted write has no way back; a stalled request has its way back when it ends.
+    if (!request.write && status !== Completion.PENDING) request.latencyNs += this.#linkNs;
+    return status;
+  }
+
+  translate(request: TranslationRequest): void {
+    const agent = this.#admit(request);
+    if (agent === null) {
+      request.answer.status = Completion.UNSUPPORTED_REQUEST;
+      return;
+    }
+    request.latencyNs += 2 * this.#linkNs;
+    agent.translate(request);
+  }
+
+  pageRequest(message: PageRequestMessage): void {
+    // Messages need no bus master enable (PCIe §7.5.1.1.3).
+    if (message.requesterId !== this.#requesterId) return;
+    const { agent } = this;
+    assert(agent !== null, NO_AGENT);
+    this.#clock.after(this.#linkNs, () => agent.pageRequest(message));
+  }
+
+  /** The agent; null for a request that may not pass: no bus mastering, or not in the function's own name. */
+  #admit(request: Requester): TranslationAgent | null {
+    if (!this.#function.busMaster || request.requesterId !== this.#requesterId) return null;
+    assert(this.agent !== null, NO_AGENT);
+    return this.agent;
+  }
 }
 
 export class RootComplex implements Fabric {
   readonly #clock: Clock;
   readonly #linkNs: number;
   readonly #functions: (PcieFunction | undefined)[] = new Array(FUNCTIONS_PER_BUS).fill(undefined);
+  readonly #ports: Port[] = [];
   #routes: readonly Route[] = [];
   #agent: TranslationAgent | null = null;
 
@@ -76,12 +133,7 @@ export class RootComplex implements Fabric {
   connect(agent: TranslationAgent): void {
     assert(this.#agent === null, 'a root complex has one translation agent');
     this.#agent = agent;
-  }
-
-  /** The agent; functions send nothing before it is connected. */
-  get agent(): TranslationAgent {
-    assert(this.#agent !== null, 'a function sent a request before the translation agent was connected');
-    return this.#agent;
+    for (const port of this.#ports) port.agent = agent;
   }
 
   /** Plugs a function in at `devfn` (device * 8 + function). */
@@ -91,7 +143,9 @@ export class RootComplex implements Fabric {
     assert(taken === undefined, `${target.name}: ${devfn} is taken by ${taken?.name}`);
     this.#functions[devfn] = target;
     this.#showMultiFunction(devfn);
-    const link: Link = { upstream: this.#port(target, devfn), requesterId: devfn, linkNs: this.#linkNs };
+    const port = new Port(target, devfn, this.#linkNs, this.#clock, this.#agent);
+    this.#ports.push(port);
+    const link: Link = { upstream: port, requesterId: devfn, linkNs: this.#linkNs };
     target.attachLink(link, () => this.#reroute());
     this.#reroute();
   }
@@ -152,33 +206,6 @@ export class RootComplex implements Fabric {
     const arrived = { groupIndex, code, pasid };
     this.#clock.after(this.#linkNs, () => target.pageGroupResponse(arrived));
     return true;
-  }
-
-  /** The root complex's side of a function's link. */
-  #port(target: PcieFunction, requesterId: number): Upstream {
-    const linkNs = this.#linkNs;
-    return {
-      memory: (request: MemoryRequest) => {
-        if (!target.busMaster || request.requesterId !== requesterId) return Completion.UNSUPPORTED_REQUEST;
-        request.latencyNs += linkNs;
-        const status = this.agent.memory(request);
-        if (!request.write && status !== Completion.PENDING) request.latencyNs += linkNs;
-        return status;
-      },
-      translate: (request: TranslationRequest) => {
-        if (!target.busMaster || request.requesterId !== requesterId) {
-          request.answer.status = Completion.UNSUPPORTED_REQUEST;
-          return;
-        }
-        request.latencyNs += 2 * linkNs;
-        this.agent.translate(request);
-      },
-      pageRequest: (message: PageRequestMessage) => {
-        // Messages need no bus master enable (PCIe §7.5.1.1.3).
-        if (message.requesterId !== requesterId) return;
-        this.#clock.after(linkNs, () => this.agent.pageRequest(message));
-      },
-    };
   }
 
   #window(windowBase: number): MmioDevice {

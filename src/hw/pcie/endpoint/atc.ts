@@ -43,6 +43,8 @@ export class TranslationCache {
   readonly #buckets: Int32Array;
   /** Next entry of the same bucket; next free entry for free ones. */
   readonly #chain: Int32Array;
+  /** When an entry was filled (FIFO) or last used (LRU); 0 for free entries. */
+  readonly #stamp: Float64Array;
   readonly #pasid: Int32Array;
   /** First page that an entry translates, and the page it translates to. */
   readonly #from: Float64Array;
@@ -50,16 +52,12 @@ export class TranslationCache {
   /** log2 of the pages of an entry. */
   readonly #order: Uint8Array;
   readonly #flags: Uint8Array;
-  /** Ring of live entries, oldest or least recently used behind {@link #head}. */
-  readonly #newer: Int32Array;
-  readonly #older: Int32Array;
   /** Live entries of each order, and the orders in use. */
   readonly #ofOrder = new Int32Array(SIZES);
   #orders: number[] = [];
   #globals = 0;
   #free = NONE;
-  #newest = NONE;
-  #oldest = NONE;
+  #ticks = 0;
   #size = 0;
 
   constructor(options: TranslationCacheOptions) {
@@ -76,8 +74,7 @@ export class TranslationCache {
     this.#to = new Float64Array(capacity);
     this.#order = new Uint8Array(capacity);
     this.#flags = new Uint8Array(capacity);
-    this.#newer = new Int32Array(capacity);
-    this.#older = new Int32Array(capacity);
+    this.#stamp = new Float64Array(capacity);
     this.clear();
   }
 
@@ -95,7 +92,7 @@ export class TranslationCache {
       let entry = this.#find(pasid, from, order);
       if (entry < 0 && this.#globals > 0 && pasid !== NO_PASID) entry = this.#find(ANY_PASID, from, order);
       if (entry < 0) continue;
-      if (this.#lru && entry !== this.#newest) this.#touch(entry);
+      if (this.#lru) this.#stamp[entry] = ++this.#ticks;
       return entry;
     }
     return NONE;
@@ -119,7 +116,7 @@ export class TranslationCache {
     assert(Number.isInteger(order), 'a translation covers a power of two of pages');
     const from = page - (page % answer.pages);
     this.#drop(from, answer.pages, tag, false);
-    if (this.#free === NONE) this.#remove(this.#oldest);
+    if (this.#free === NONE) this.#remove(this.#oldest());
     const entry = this.#free;
     this.#free = this.#chain[entry] ?? NONE;
     this.#pasid[entry] = tag;
@@ -130,7 +127,7 @@ export class TranslationCache {
     const bucket = this.#hash(tag, from, order);
     this.#chain[entry] = this.#buckets[bucket] ?? NONE;
     this.#buckets[bucket] = entry;
-    this.#append(entry);
+    this.#stamp[entry] = ++this.#ticks;
     this.#count(order, 1);
     if (tag === ANY_PASID) this.#globals += 1;
     this.#size += 1;
@@ -151,8 +148,7 @@ export class TranslationCache {
     for (let entry = 0; entry < this.capacity; entry++) this.#chain[entry] = entry + 1;
     if (this.capacity > 0) this.#chain[this.capacity - 1] = NONE;
     this.#free = this.capacity > 0 ? 0 : NONE;
-    this.#newest = NONE;
-    this.#oldest = NONE;
+    this.#stamp.fill(0);
     this.#ofOrder.fill(0);
     this.#orders = [];
     this.#globals = 0;
@@ -162,7 +158,7 @@ export class TranslationCache {
   #drop(page: number, pages: number, pasid: number, global: boolean): void {
     if (this.#size === 0) return;
     // Few pages: look each up. Many: look at each entry.
-    if (!global && pages * this.#orders.length <= this.#size) {
+    if (!global && pages * this.#orders.length <= this.capacity) {
       for (const order of [...this.#orders]) {
         const step = 2 ** order;
         for (let from = page - (page % step); from < page + pages; from += step) {
@@ -173,14 +169,22 @@ export class TranslationCache {
       return;
     }
     const end = page + pages;
-    for (let entry = this.#oldest; entry !== NONE; ) {
-      const next = this.#newer[entry] ?? NONE;
+    for (let entry = 0; entry < this.capacity; entry++) {
+      if (this.#stamp[entry] === 0) continue;
       const from = this.#from[entry] ?? 0;
       const tag = this.#pasid[entry] ?? 0;
       const meets = from < end && page < from + 2 ** (this.#order[entry] ?? 0);
       if (meets && (global ? tag !== NO_PASID : tag === pasid)) this.#remove(entry);
-      entry = next;
     }
+  }
+
+  /** The entry that makes room: looked for only when the cache is full and a translation was just fetched anyway. */
+  #oldest(): number {
+    let oldest = 0;
+    for (let entry = 1; entry < this.capacity; entry++) {
+      if ((this.#stamp[entry] ?? 0) < (this.#stamp[oldest] ?? 0)) oldest = entry;
+    }
+    return oldest;
   }
 
   #hash(pasid: number, from: number, order: number): number {
@@ -212,7 +216,7 @@ export class TranslationCache {
       while (this.#chain[before] !== entry) before = this.#chain[before] ?? NONE;
       this.#chain[before] = this.#chain[entry] ?? NONE;
     }
-    this.#unlink(entry);
+    this.#stamp[entry] = 0;
     this.#chain[entry] = this.#free;
     this.#free = entry;
     this.#count(order, -1);
@@ -225,28 +229,5 @@ export class TranslationCache {
     this.#ofOrder[order] = count;
     if (change === 1 && count === 1) this.#orders.push(order);
     else if (count === 0) this.#orders = this.#orders.filter((other) => other !== order);
-  }
-
-  #touch(entry: number): void {
-    this.#unlink(entry);
-    this.#append(entry);
-  }
-
-  #append(entry: number): void {
-    const newest = this.#newest;
-    this.#older[entry] = newest;
-    this.#newer[entry] = NONE;
-    if (newest === NONE) this.#oldest = entry;
-    else this.#newer[newest] = entry;
-    this.#newest = entry;
-  }
-
-  #unlink(entry: number): void {
-    const older = this.#older[entry] ?? NONE;
-    const newer = this.#newer[entry] ?? NONE;
-    if (older === NONE) this.#oldest = newer;
-    else this.#newer[older] = newer;
-    if (newer === NONE) this.#newest = older;
-    else this.#older[newer] = older;
   }
 }

@@ -24,6 +24,19 @@ export type DmaOutcome = (typeof DmaOutcome)[keyof typeof DmaOutcome];
 export const DMA_OUTCOMES: readonly string[] = Object.keys(DmaOutcome);
 
 /**
+ * Sees each access at the instant it takes effect: the page that the device asked for, the page that its translated
+ * request named (-1 for an untranslated request), and the bytes of the page that it touched.
+ */
+export type AccessObserver = (
+  page: number,
+  translatedPage: number,
+  write: boolean,
+  pasid: number,
+  offset: number,
+  length: number,
+) => void;
+
+/**
  * A read or write of any length at any address. The device owns the object, fills it with {@link prepare} and may use it
  * again once `completed` was called for it. Until then the engine owns the bytes it names.
  */

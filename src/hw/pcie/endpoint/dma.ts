@@ -12,25 +12,14 @@ import type { PasidCapability } from '../capability/pasid.ts';
 import type { Link } from '../function.ts';
 import { AddressType, Completion, type InvalidateRequest, NO_PASID, ResponseCode, type Upstream } from '../tlp.ts';
 import { flagsOf, PERMISSIONS, Permission, type TranslationCache, UNTRANSLATED_ONLY } from './atc.ts';
+import { DmaCounters } from './dma-counters.ts';
 import { type Drain, Lane, type LaneOwner, Phase } from './dma-lane.ts';
-import { DmaOutcome, type DmaTransfer } from './dma-transfer.ts';
+import { type AccessObserver, DmaOutcome, type DmaTransfer } from './dma-transfer.ts';
 import { LatencyRecorder } from './latency-recorder.ts';
+import { PageOpeners } from './page-openers.ts';
 import type { PageRequestUnit } from './page-request-unit.ts';
 
 const PAGE_BYTES = 4096;
-
-/**
- * Sees each access at the instant it takes effect: the page that the device asked for, the page that its translated
- * request named (-1 for an untranslated request), and the bytes of the page that it touched.
- */
-export type AccessObserver = (
-  page: number,
-  translatedPage: number,
-  write: boolean,
-  pasid: number,
-  offset: number,
-  length: number,
-) => void;
 
 export interface DmaEngineOptions {
   readonly clock: Clock;
@@ -62,8 +51,7 @@ export class DmaEngine implements LaneOwner {
   readonly #noteAbort: ((status: Completion) => void) | null;
   readonly #lanes: readonly Lane[];
   readonly #free: Lane[];
-  /** Lanes that bring a page. */
-  readonly #openers: Lane[] = [];
+  readonly #openers = new PageOpeners();
   #upstream: Upstream | null = null;
   #requesterId = 0;
   #linkNs = 0;
@@ -74,31 +62,7 @@ export class DmaEngine implements LaneOwner {
   #generation = 0;
   /** Waits for pages, stalled and page-requested alike: from the first refusal to the access that goes through. */
   readonly faultLatency = new LatencyRecorder();
-  readonly counters = {
-    transfers: 0,
-    /** Accesses that reached memory, and their bytes. */
-    reads: 0,
-    writes: 0,
-    bytesRead: 0,
-    bytesWritten: 0,
-    cacheHits: 0,
-    translationRequests: 0,
-    /** Translations asked for again because an invalidation met the request. */
-    staleTranslations: 0,
-    /** Waits that began: page requests, and accesses that stalled. */
-    pageRequests: 0,
-    stalls: 0,
-    /** Translation requests after a Success response that still found no translation. */
-    retries: 0,
-    /** Accesses that waited for another one to bring the same page. */
-    coalesced: 0,
-    /** Accesses given up, and those of them that ran out of retries. */
-    aborted: 0,
-    retriesExhausted: 0,
-    invalidations: 0,
-    /** Invalidations that had to wait for accesses under way. */
-    invalidationsWaited: 0,
-  };
+  readonly counters = new DmaCounters();
 
   constructor(options: DmaEngineOptions) {
     assert(Number.isInteger(options.lanes) && options.lanes >= 1, `a DMA engine with ${options.lanes} lanes`);
@@ -184,12 +148,10 @@ export class DmaEngine implements LaneOwner {
     for (let transfer = this.#first; transfer !== null; transfer = transfer.next) transfer.busy = false;
     this.#first = null;
     this.#last = null;
-    this.#openers.length = 0;
+    this.#openers.clear();
     for (const lane of this.#lanes) {
       if (lane.transfer !== null) lane.transfer.busy = false;
       lane.transfer = null;
-      lane.opener = false;
-      lane.followers = null;
       lane.nextFollower = null;
       if (lane.phase === Phase.PAGE) this.#pageRequests?.forget(lane);
       if (lane.phase === Phase.PAGE || lane.phase === Phase.FOLLOW) this.#release(lane);
@@ -263,7 +225,7 @@ export class DmaEngine implements LaneOwner {
       return;
     }
     if (this.#ats === null || this.#cache === null || !this.#ats.enabled) {
-      if (this.#openers.length === 0 || !this.#follow(lane)) this.#accessUntranslated(lane);
+      if (!this.#follows(lane)) this.#accessUntranslated(lane);
       return;
     }
     const entry = this.#cache.lookup(space, lane.wantedPage);
@@ -273,15 +235,15 @@ export class DmaEngine implements LaneOwner {
       else this.#accessTranslated(lane, this.#cache.translate(entry, lane.wantedPage));
       return;
     }
-    if (this.#openers.length > 0 && this.#follow(lane)) return;
-    this.#open(lane);
+    if (this.#follows(lane)) return;
+    this.#openers.open(lane);
     this.#translate(lane);
   }
 
   #translate(lane: Lane): void {
     if (this.#ats?.enabled !== true) {
       // ATS was disabled in the meantime.
-      const followers = this.#close(lane);
+      const followers = this.#openers.close(lane);
       this.#issue(lane);
       this.#resume(followers, DmaOutcome.DONE, 0);
       return;
@@ -322,7 +284,7 @@ export class DmaEngine implements LaneOwner {
     this.#cache?.insert(lane.space, lane.wantedPage, answer);
     this.#waited(lane);
     // They go after this access, in the order in which they came.
-    const followers = this.#close(lane);
+    const followers = this.#openers.close(lane);
     if (answer.untranslatedOnly) this.#accessUntranslated(lane);
     else this.#accessTranslated(lane, answer.page + offsetInBlock(lane.wantedPage, answer.pages, answer.page));
     this.#resume(followers, DmaOutcome.DONE, 0);
@@ -390,7 +352,7 @@ export class DmaEngine implements LaneOwner {
       lane.phase = Phase.STALL;
       lane.waitSinceNs = this.#clock.now;
       lane.latencyNs = 0;
-      if (!lane.opener) this.#open(lane);
+      if (!lane.opener) this.#openers.open(lane);
       return;
     }
     if (status === Completion.SUCCESS && this.#observe !== null) this.#seen(lane);
@@ -465,7 +427,7 @@ export class DmaEngine implements LaneOwner {
   #end(lane: Lane): void {
     const { transfer } = lane;
     const { outcome, need } = lane;
-    const followers = lane.opener ? this.#close(lane) : null;
+    const followers = lane.opener ? this.#openers.close(lane) : null;
     this.#release(lane);
     if (followers !== null) this.#resume(followers, outcome, need);
     if (transfer !== null) {
@@ -501,37 +463,11 @@ export class DmaEngine implements LaneOwner {
     this.#observe?.(lane.wantedPage, translated, lane.write, lane.space, lane.offset, lane.length);
   }
 
-  #open(lane: Lane): void {
-    lane.opener = true;
-    this.#openers.push(lane);
-  }
-
-  /** Waits behind the lane that brings the same page, if there is one. */
-  #follow(lane: Lane): boolean {
-    for (const opener of this.#openers) {
-      if (opener.wantedPage !== lane.wantedPage || opener.space !== lane.space) continue;
-      this.counters.coalesced += 1;
-      lane.phase = Phase.FOLLOW;
-      lane.nextFollower = null;
-      if (opener.followers === null) {
-        opener.followers = lane;
-        return true;
-      }
-      let last = opener.followers;
-      while (last.nextFollower !== null) last = last.nextFollower;
-      last.nextFollower = lane;
-      return true;
-    }
-    return false;
-  }
-
-  /** The lane brings a page no longer: those who waited for it, to be resumed. */
-  #close(lane: Lane): Lane | null {
-    lane.opener = false;
-    this.#openers.splice(this.#openers.indexOf(lane), 1);
-    const { followers } = lane;
-    lane.followers = null;
-    return followers;
+  /** Whether the lane now waits behind one that brings the same page. */
+  #follows(lane: Lane): boolean {
+    if (this.#openers.count === 0 || !this.#openers.follow(lane)) return false;
+    this.counters.coalesced += 1;
+    return true;
   }
 
   /** Those who waited for a page go on, or fail like their opener if they wanted the same of it. */

@@ -9,7 +9,8 @@ import { PriCapability } from '../capability/pri.ts';
 import { type Identity, type Link, PcieFunction } from '../function.ts';
 import type { InvalidateRequest, PageGroupResponse } from '../tlp.ts';
 import { TranslationCache, type TranslationCacheOptions } from './atc.ts';
-import { type AccessObserver, DmaEngine } from './dma.ts';
+import { DmaEngine } from './dma.ts';
+import type { AccessObserver } from './dma-transfer.ts';
 import { PageRequestUnit } from './page-request-unit.ts';
 
 export interface EndpointOptions {
@@ -21,6 +22,11 @@ export interface EndpointOptions {
   readonly cache?: TranslationCacheOptions | null;
   /** Outstanding Page Request Capacity; 0 leaves PRI out. Defaults to 512. */
   readonly pageRequestCapacity?: number;
+  /**
+   * The page request unit of the physical function, for a virtual function that shares it (PCIe §10.5.2): the function
+   * then has no Page Request capability of its own.
+   */
+  readonly sharedPageRequests?: PageRequestUnit | undefined;
   /** Most pages in one page request group; defaults to 32. */
   readonly maxGroupPages?: number;
   /** Width of PASIDs, 0 for none; defaults to 20. */
@@ -42,6 +48,7 @@ export class EndpointFunction extends PcieFunction {
   readonly pri: PriCapability | null;
   readonly pasid: PasidCapability | null;
   protected readonly log: Log | undefined;
+  readonly #ownsPageRequests: boolean;
   #resets = 0;
 
   constructor(identity: Identity, options: EndpointOptions) {
@@ -56,11 +63,12 @@ export class EndpointFunction extends PcieFunction {
     });
     this.cache = cache === null ? null : new TranslationCache(cache);
     this.ats = cache === null ? null : new AtsCapability(config, (enabled) => this.#atsChanged(enabled));
-    this.pri = cache === null || pageRequestCapacity === 0 ? null : new PriCapability(config, pageRequestCapacity);
+    this.#ownsPageRequests = options.sharedPageRequests === undefined && cache !== null && pageRequestCapacity > 0;
+    this.pri = this.#ownsPageRequests ? new PriCapability(config, pageRequestCapacity) : null;
     this.pasid = pasidBits === 0 ? null : new PasidCapability(config, pasidBits, () => this.ats?.enabled === true);
     this.pageRequests =
       this.pri === null
-        ? null
+        ? (options.sharedPageRequests ?? null)
         : new PageRequestUnit({
             clock: options.clock,
             registers: this.pri,
@@ -97,12 +105,26 @@ export class EndpointFunction extends PcieFunction {
     this.log?.info({ event: 'device.reset', device: this.name, busy: this.dma.busy });
     // The engine first: nobody is left to be told when the page request unit forgets its groups.
     this.dma.abandon();
-    this.pageRequests?.reset();
+    // What a virtual function has outstanding ends with its responses: the unit belongs to the physical function.
+    if (this.#ownsPageRequests) this.pageRequests?.reset();
     super.reset();
     this.cache?.clear();
   }
 
   override invalidate(request: InvalidateRequest, completed: () => void): void {
+    if (this.log?.isLevelEnabled('debug') === true) {
+      const { page, pasid, global } = request;
+      const pages = Number.isFinite(request.pages) ? request.pages : -1;
+      this.log.debug({
+        event: 'atc.invalidate',
+        device: this.name,
+        page,
+        pages,
+        pasid,
+        global,
+        cached: this.cache?.size,
+      });
+    }
     this.dma.invalidate(request, completed);
   }
 

@@ -82,8 +82,8 @@ export class PageRequestUnit {
     unexpected: 0,
     /** Responses after a response failure. */
     ignored: 0,
-    /** Responses without the PASID of their group, although the function requires it. */
-    withoutPasid: 0,
+    /** Responses that carried another PASID than their group, or none: the function requires it. */
+    pasidMismatches: 0,
     /** Most page requests outstanding at one time. */
     outstandingPeak: 0,
   };
@@ -145,7 +145,8 @@ export class PageRequestUnit {
   /** Takes a response message for the function `requesterId` (PCIe §10.4.2). */
   respond(requesterId: number, response: PageGroupResponse): void {
     const { groupIndex, code, pasid } = response;
-    this.#log?.debug({ event: 'pri.response', requester: requesterId, group: groupIndex, code, pasid });
+    if (this.#verbose)
+      this.#log?.debug({ event: 'pri.response', requester: requesterId, group: groupIndex, code, pasid });
     if (this.#failed) {
       this.counters.ignored += 1;
       return;
@@ -155,7 +156,7 @@ export class PageRequestUnit {
       this.#unexpected(requesterId, groupIndex, group);
       return;
     }
-    if (group.pasid !== pasid) this.counters.withoutPasid += 1;
+    if (group.pasid !== pasid) this.counters.pasidMismatches += 1;
     group.state = GroupState.ANSWERED;
     this.#outstanding -= group.pages;
     this.#outstandingGroups -= 1;
@@ -177,7 +178,7 @@ export class PageRequestUnit {
     this.#giveUp(requesterId, pasid);
     if (!this.#registers.enabled || this.#failed) return;
     this.counters.stopMarkers += 1;
-    this.#log?.debug({ event: 'pri.stopMarker', requester: requesterId, pasid });
+    if (this.#verbose) this.#log?.debug({ event: 'pri.stopMarker', requester: requesterId, pasid });
     this.#upstream(requesterId).pageRequest({
       requesterId,
       pasid,
@@ -206,6 +207,10 @@ export class PageRequestUnit {
   reset(): void {
     this.#forgetAll();
     this.#failed = false;
+  }
+
+  get #verbose(): boolean {
+    return this.#log?.isLevelEnabled('debug') === true;
   }
 
   #schedule(): void {
@@ -262,16 +267,17 @@ export class PageRequestUnit {
     for (const [index, wait] of waits.entries()) {
       const { wantedPage: page, wantsRead: read, wantsWrite: write } = wait;
       const last = index === waits.length - 1;
-      this.#log?.debug({
-        event: 'pri.request',
-        requester: requesterId,
-        pasid,
-        group: groupIndex,
-        page,
-        read,
-        write,
-        last,
-      });
+      if (this.#verbose)
+        this.#log?.debug({
+          event: 'pri.request',
+          requester: requesterId,
+          pasid,
+          group: groupIndex,
+          page,
+          read,
+          write,
+          last,
+        });
       upstream.pageRequest({ requesterId, pasid, execute, privileged, page, read, write, last, groupIndex });
     }
   }
