@@ -201,7 +201,8 @@ describe('substreams', () => {
     for (let index = 0; index < 4; index++) {
       board.context(CONTEXTS + 64 * index, { TTB0: (TABLES + 0x10_0000 * (index === 2 ? 0 : 1)) / 16, ASID: index });
     }
-    board.map(TABLES, 0x1234, DATA_PAGE, WRITABLE);
+    // nG: the page belongs to its ASID alone.
+    board.map(TABLES, 0x1234, DATA_PAGE, WRITABLE | 0x800);
     board.stream(8, { Config: 5, S1ContextPtr: CONTEXTS / 64, S1CDMax: 2, ...ste });
     board.enable();
     return board;
