@@ -6,6 +6,9 @@
  * becomes a context. Granules and sizes are in bits (12, 14, 16; 48 means a range of 2^48 bytes), addresses are byte
  * addresses below 2^52.
  */
+import { firstBlockLevel, levelShift, stage1StartLevel } from './geometry.ts';
+import { stage1PermissionRow } from './permissions.ts';
+import { TlbKey } from './tlb.ts';
 
 /** StreamWorld (§3.3.4): the regime a stream belongs to, and the first key of every TLB entry. */
 export const StreamWorld = { EL1: 0, EL2: 1, EL2_E2H: 2 } as const;
@@ -17,11 +20,11 @@ export class TableRegion {
   base = 0;
   /** TG0, TG1 or S2TG: 12, 14 or 16. */
   granuleBits = 12;
-  /** 64 - TxSZ. */
+  /** 64 - TxSZ: 16 to 52. */
   inputBits = 48;
   /** CD.DS or STE.S2DS; with 64 KiB granules, whether 52-bit output addresses apply (IDR5.OAS of at least 52 bits). */
   wide = false;
-  /** Level of the first look-up, -1..3. Derived for stage 1, given by S2SL0 and S2SL0_2 for stage 2. */
+  /** Level of the first look-up, -1..3. Derived for stage 1; stage 2 takes it from S2SL0 and S2SL0_2. */
   startLevel = 0;
 
   /** EPD0 or EPD1: walks are disabled; always false at stage 2. */
@@ -32,31 +35,66 @@ export class TableRegion {
   hierarchyDisabled = false;
   /** E0PD0 or E0PD1: unprivileged accesses take a translation fault. */
   unprivilegedForbidden = false;
-  /** CD.SH0 or SH1, STE.S2SH0: the shareability of walks, and of leaves when `wide` with 4 or 16 KiB granules. */
+  /** CD.SH0 or SH1, STE.S2SH0: the shareability of leaves when `wide` with 4 or 16 KiB granules. */
   shareability = 0;
 
-  // Derived by derive().
-  /** First byte of the start-level table, aligned as D8.2.5.2 rules. */
-  tableBase = 0;
+  // Derived.
+  /** Address of the start-level table, in halves. */
+  baseLow = 0;
+  baseHigh = 0;
   /** Lowest input address bit that indexes the start-level table. */
   startShift = 39;
   /** Entries of the start-level table (all concatenated tables together), minus 1. */
   startMask = 511;
+  /** Bits of the input page (low 32, high 20) that must be zero, or one for TTB1. */
+  outsideLow = 0;
+  outsideHigh = 0;
+  /** Bits that one full table resolves. */
+  levelBits = 9;
+  /** First level at which blocks exist. */
+  blockLevel = 1;
+  /** How output address bits 51:48 are found: 0 nowhere, 1 bits 49:48 and 9:8, 2 bits 15:12. */
+  highBits: 0 | 1 | 2 = 0;
+  /** Output bits of the stage, at least 32. */
+  outputBits = 48;
+  bigEndian = false;
+
+  /** Completes the derived fields; `startLevel` first. */
+  derive(outputBits: number, bigEndian: boolean): void {
+    const granuleBits = this.granuleBits;
+    this.outputBits = outputBits;
+    this.bigEndian = bigEndian;
+    this.levelBits = granuleBits - 3;
+    this.blockLevel = firstBlockLevel(granuleBits, this.wide);
+    this.highBits = this.wide ? (granuleBits === 16 ? 2 : 1) : 0;
+    this.startShift = levelShift(granuleBits, this.startLevel);
+    const resolved = this.inputBits - this.startShift;
+    this.startMask = resolved > 0 ? (1 << resolved) - 1 : 0;
+    // The table is aligned to its size, and to 64 bytes where addresses have 52 bits (§5.4 TTB0, §5.2 S2TTB).
+    const alignBits = resolved > 0 ? resolved + 3 : 3;
+    const aligned = outputBits === 52 && alignBits < 6 ? 6 : alignBits;
+    this.baseLow = (this.base & -(1 << aligned)) | 0;
+    this.baseHigh = (this.base / 2 ** 32) | 0;
+    // A disabled TTBx has no size: addresses in its half may hit, and fault only when they miss (§5.4 EPD0).
+    const pageBits = this.inputBits - 12;
+    this.outsideLow = !this.disabled && pageBits < 32 ? -1 << pageBits : 0;
+    this.outsideHigh = this.disabled ? 0 : pageBits > 32 ? 0xfffff & (-1 << (pageBits - 32)) : 0xfffff;
+  }
 }
 
-/** Stage 1: a CD. */
+/** Stage 1: a CD. UWXN is ignored with VMSAv8-64 tables (§5.4), so it is not here. */
 export class Stage1 {
   readonly lower = new TableRegion();
+  /** Plays no part in the EL2 world, which has one range. */
   readonly upper = new TableRegion();
-  /** Effective IPS: output bits of stage 1, already capped by OAS (or IAS when nested, §3.4). */
+  /** Effective IPS: output bits of stage 1, already capped by OAS. */
   outputBits = 48;
   /** CD.AFFD: descriptors with AF=0 do not fault. */
   accessFlagFaultDisabled = false;
-  /** CD.HA and CD.HD, false where IDR0.HTTU does not announce them. */
+  /** CD.HA and CD.HD, false where IDR0.HTTU does not announce them; HD without HA counts for nothing. */
   hardwareAccess = false;
   hardwareDirty = false;
   WXN = false;
-  UWXN = false;
   PAN = false;
   EPAN = false;
   /** CD.ENDI with IDR0.TTENDIAN announcing it. */
@@ -64,6 +102,9 @@ export class Stage1 {
   /** CD.MAIR0 and MAIR1, four attributes of 8 bits each. */
   MAIR0 = 0;
   MAIR1 = 0;
+
+  /** Derived: row of the permission table. */
+  permissionRow = 0;
 }
 
 /** Stage 2: an STE's stage 2 fields. */
@@ -79,30 +120,58 @@ export class Stage2 {
   S2PTW = false;
   /** STE.S2FWB where IDR3.FWB announces it. */
   S2FWB = false;
+  /** STE.S2ENDI with IDR0.TTENDIAN announcing it. */
   bigEndian = false;
 }
 
 /** The configuration of one stream or substream. Both stages off is bypass. */
 export class TranslationContext {
   world: StreamWorld = StreamWorld.EL1;
-  /** STE.S2VMID; 0 in EL2 worlds or without stage 2 in the implementation. */
+  /** STE.S2VMID; 0 in EL2 worlds or where stage 2 is not implemented. */
   vmid = 0;
-  /** CD.ASID; 0 without stage 1 and in EL2 without E2H. CD.ASET concerns broadcast invalidation only, which we lack. */
+  /** CD.ASID; 0 without stage 1. The EL2 world has no ASIDs and ignores it. */
   asid = 0;
+  /** CD.ASET: global entries of the two sets do not match each other (§3.17.1). */
+  ASET = false;
   /** STE.Config and S1DSS choose. */
   stage1Enabled = false;
   stage2Enabled = false;
   readonly stage1 = new Stage1();
   readonly stage2 = new Stage2();
 
-  // Derived by derive(): the key words that every TLB entry of this context carries.
+  // Derived: the TLB keys of this context, see tlb.ts.
   /** VMID in bits 31:16, ASID in bits 15:0. */
   tag = 0;
-  /** World and stages, at the position the TLB key has them. */
-  kind = 0;
+  /** VMID alone: stage 2 and global entries. */
+  vmidTag = 0;
+  /** Key bits of stage 1 entries, non-global and global. */
+  key = 0;
+  globalKey = 0;
+  /** Whether VA[55] chooses between two ranges. */
+  twoRanges = true;
 
   /** Completes the derived fields after the others were written. */
   derive(): void {
-    throw new Error('follows in the next commit');
+    const world = this.world;
+    const asid = world === StreamWorld.EL2 ? 0 : this.asid;
+    this.vmidTag = world === StreamWorld.EL1 ? (this.vmid << 16) | 0 : 0;
+    this.tag = this.vmidTag | asid;
+    this.key = (world << TlbKey.KIND_SHIFT) | TlbKey.VALID;
+    this.globalKey = this.key | TlbKey.GLOBAL | (this.ASET ? 0 : TlbKey.SHARED_SET);
+    this.twoRanges = world !== StreamWorld.EL2;
+    if (this.stage1Enabled) this.#deriveStage1();
+    if (this.stage2Enabled) this.stage2.tables.derive(this.stage2.outputBits, this.stage2.bigEndian);
+  }
+
+  #deriveStage1(): void {
+    const { stage1, twoRanges } = this;
+    const { lower, upper } = stage1;
+    lower.startLevel = stage1StartLevel(lower.granuleBits, lower.inputBits);
+    lower.derive(stage1.outputBits, stage1.bigEndian);
+    if (twoRanges) {
+      upper.startLevel = stage1StartLevel(upper.granuleBits, upper.inputBits);
+      upper.derive(stage1.outputBits, stage1.bigEndian);
+    }
+    stage1.permissionRow = stage1PermissionRow(twoRanges, stage1.WXN, twoRanges && stage1.PAN, stage1.EPAN);
   }
 }

@@ -1,35 +1,44 @@
 /** What is asked of the translator and what it answers; both objects are reused, so that no translation allocates. */
-import type { EventType } from '../../spec/events.layout.ts';
+import { type EventType, FaultClass } from '../../spec/events.layout.ts';
+import { MemoryAttribute } from './attributes.ts';
 
 /** Why an address is translated. It decides what faults and what hardware updates happen. */
 export const Purpose = {
   /** A transaction: faults are reported, HTTU updates happen. */
   TRANSACTION: 0,
   /**
-   * An ATS translation request (§3.9.1, §13.7): lacking permission is no fault; the answer carries what is permitted.
-   * `write` says the request has NW=0. HTTU follows §3.13.
+   * An ATS translation request (§3.9.1.2, §13.7): lacking permission is no fault; the answer carries what is permitted,
+   * and F_PERMISSION remains for stage 2 of a table fetch. `write` says that the request has NW=0: only then is a
+   * writable-clean page made dirty (§3.13.7). `instruction` says that STE.INSTCFG makes every read a fetch.
    */
   ATS: 1,
-  /** A GATOS/VATOS request (§9.1): as a transaction; `update` of the access gives ATOS_ADDR.HTTUI inverted. */
+  /** A GATOS request (§9.1): as a transaction; `update` is the opposite of ATOS_ADDR.HTTUI. */
   ATOS: 2,
-  /** CMD_PREFETCH_ADDR or a speculative request: fills the TLB, updates nothing, faults are not for the record. */
+  /** CMD_PREFETCH_ADDR: fills the TLB as far as it can without a hardware update. Faults are not for the record. */
   PREFETCH: 3,
 } as const;
 export type Purpose = (typeof Purpose)[keyof typeof Purpose];
 
-/** One access, after STE.INSTCFG and PRIVCFG and after the rule that writes are never instruction fetches. */
+/** One access, after STE.INSTCFG and PRIVCFG and after the rule that writes are never instruction fetches (§13.1.2). */
 export class Access {
   /** Input address bits 63:12, an exact number. */
   page = 0;
   /** Input address bits 11:0. Plays no part in translation. */
   offset = 0;
+  /** An atomic access reads and writes. */
   read = true;
   write = false;
   instruction = false;
   privileged = false;
   purpose: Purpose = Purpose.TRANSACTION;
-  /** Whether AF and dirty state may be written (ATOS: HTTUI=0). */
+  /** Whether AF and dirty state may be written. False only for ATOS with HTTUI=1. */
   update = true;
+  /**
+   * Incoming memory attributes (MAIR format) and shareability, after STE.MTCFG, MemAttr, ALLOCCFG and SHCFG (§13.1.3,
+   * §13.1.4). They count where stage 1 does not translate; where it does, their allocation hints count.
+   */
+  attributes: number = MemoryAttribute.WRITE_BACK;
+  shareability = 0;
 }
 
 /** Permissions as data: what the answer allows for the privilege of the access. */
@@ -42,34 +51,41 @@ export class Outcome {
   // Valid when event is 0.
   /** Output address bits 51:12. */
   page = 0;
-  /** The answer holds for the naturally aligned 2^sizeBits bytes around the address: 12..52. */
+  /** The answer holds for the naturally aligned 2^sizeBits bytes around the address: 12 to 52. */
   sizeBits = 12;
-  /** Bits of {@link Permission} for the privilege of the access. For ATS, WRITE already follows the dirty state rules. */
+  /**
+   * Bits of {@link Permission} for the privilege of the access. WRITE is there only if the page is dirty already, or
+   * was made so by this access.
+   */
   permissions = 0;
-  /** Combined memory attribute in MAIR format (D8.6), 0x00..0xFF. */
+  /** Memory attributes of the output in MAIR format. */
   attributes = 0;
-  /** Combined shareability, as descriptors encode it: 0 none, 2 outer, 3 inner. */
+  /** Shareability of the output, as descriptors encode it: 0 none, 2 outer, 3 inner. */
   shareability = 0;
-  /** nG: the stage 1 leaf is not global (ATS Global bit). */
+  /** nG of the stage 1 leaf; false without stage 1. */
   notGlobal = false;
 
   // Valid when event is not 0.
   /** S2: the fault is a stage 2 fault. */
   stage2 = false;
-  /** FaultClass: what was being translated. */
-  faultClass = 2;
-  /** IPA bits 51:12 of a stage 2 fault. */
-  ipaPage = 0;
-  /** TTRnW: direction of the table access that a stage 2 fault of CLASS TTD reports; true is a read. */
+  /** What was being translated (§7.3.13). */
+  faultClass: number = FaultClass.IN;
+  /** TTRnW: whether the table access that stage 2 denied was a read. Valid for F_PERMISSION with CLASS=TTD. */
   ttRnW = true;
+  /** RnW of the record, with the rule for atomic accesses (§13.1.1). */
+  RnW = true;
   /** F_WALK_EABT: physical byte address of the descriptor that aborted. */
   fetchAddress = 0;
   /** Level at which the fault struck, -1..3. The architecture does not record it; logs do. */
   level = 0;
 
+  // Valid for stage 2 faults, and where both stages translated.
+  /** IPA bits 51:12: of a fault, what was being translated; else the output of stage 1, as split-stage ATS wants it. */
+  ipaPage = 0;
+
   // Always valid.
   /** Descriptor fetches done, for latency and event counters. */
   steps = 0;
-  /** Whether the TLB answered. */
+  /** Whether the TLB answered without a walk. */
   hit = false;
 }

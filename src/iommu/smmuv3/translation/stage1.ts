@@ -1,0 +1,141 @@
+/** Stage 1: from a VA to the output of its leaf, with stage 2 for table addresses. DDI 0487 D8.4.1, D8.5; IHI 0070 §5.4. */
+import type { Memory } from '../../../hw/memory.ts';
+import { EventType, FaultClass } from '../../spec/events.layout.ts';
+import { normalizeAttributes } from './attributes.ts';
+import type { TableRegion, TranslationContext } from './context.ts';
+import { stage1Abort, stage1Fault } from './fault.ts';
+import type { Outcome } from './outcome.ts';
+import { PRIVILEGED_READ, PRIVILEGED_WRITE, stage1Permissions, WRITES } from './permissions.ts';
+import type { Stage2Translation } from './stage2.ts';
+import { Walk, WalkEnd } from './walk.ts';
+
+/** Descriptor bits: AF, AP[2], nG and nT in the low word, DBM in the high word. */
+const AF = 1 << 10;
+const AP2 = 1 << 7;
+const NG = 1 << 11;
+const NT = 1 << 16;
+const DBM = 1 << 19;
+
+// Hot code reads constants of its own module only: the engine cannot fold imported ones.
+const { ABORT, DENIED, INVALID, LEAF } = WalkEnd;
+const { TTD } = FaultClass;
+const WRITE_BITS = WRITES;
+const READ_AND_WRITE = PRIVILEGED_READ | PRIVILEGED_WRITE;
+
+/** {@link Stage1Translation.update} found another descriptor in memory: the walk starts again. */
+export const RETRY = -1;
+
+/** Walks stage 1; the fields are the last leaf. Pages are pairs of low 32 and high 8 bits. */
+export class Stage1Translation {
+  pageLow = 0;
+  pageHigh = 0;
+  /** log2 of the pages that the leaf, or its contiguous group, holds for. */
+  pages = 0;
+  /** Permissions granted now, see permissions.ts. */
+  granted = 0;
+  /** Permissions granted once the page is dirty: more than `granted` for a writable-clean page. */
+  grantable = 0;
+  /** AF is 0 and hardware is to set it. */
+  isUnaccessed = false;
+  attributes = 0;
+  shareability = 0;
+  notGlobal = false;
+  /** Origin for TLB entries. */
+  origin = 0;
+  /** Whether a TLB may hold the leaf, AF and dirty state aside. */
+  cacheable = true;
+
+  readonly #memory: Memory;
+  readonly #stage2: Stage2Translation;
+  readonly #honoursNt: boolean;
+  readonly #walk = new Walk();
+
+  constructor(memory: Memory, stage2: Stage2Translation, BBML: number) {
+    this.#memory = memory;
+    this.#stage2 = stage2;
+    this.#honoursNt = BBML >= 1;
+  }
+
+  /** Level of the leaf. */
+  get level(): number {
+    return this.#walk.level;
+  }
+
+  /**
+   * Walks `region` for the VA page `low`, `high` (upper bits of TTB1 addresses removed) and reads the leaf. Returns 0, or
+   * the event, described in `outcome`. `mode` is for stage 2.
+   */
+  walk(
+    context: TranslationContext,
+    region: TableRegion,
+    low: number,
+    high: number,
+    mode: number,
+    outcome: Outcome,
+  ): EventType | 0 {
+    const walk = this.#walk;
+    let addresses: Stage2Translation | null = null;
+    if (context.stage2Enabled) {
+      addresses = this.#stage2;
+      addresses.beginDescriptors(context, mode, outcome);
+    }
+    const end = walk.run(region, this.#memory, low, high, addresses);
+    outcome.steps += walk.steps;
+    if (end === LEAF) return this.#readLeaf(context, region, low, outcome);
+    if (end === DENIED) return outcome.event;
+    if (end === ABORT) return stage1Abort(outcome, walk);
+    return stage1Fault(outcome, end === INVALID ? EventType.F_TRANSLATION : EventType.F_ADDR_SIZE, walk.level);
+  }
+
+  #readLeaf(context: TranslationContext, region: TableRegion, low: number, outcome: Outcome): EventType | 0 {
+    const { stage1 } = context;
+    const walk = this.#walk;
+    this.isUnaccessed = (walk.low & AF) === 0 && (stage1.hardwareAccess || !stage1.accessFlagFaultDisabled);
+    if (this.isUnaccessed && !stage1.hardwareAccess) return stage1Fault(outcome, EventType.F_ACCESS, walk.level);
+    const hierarchy = region.hierarchyDisabled ? 0 : walk.hierarchy;
+    const isClean = stage1.hardwareDirty && (walk.high & DBM) !== 0 && (walk.low & AP2) !== 0;
+    // A writable-clean page is read as a dirty one, so that it is no more executable than it will be (D8.5.2.2).
+    this.grantable = stage1Permissions(stage1.permissionRow, walk.low, walk.high, hierarchy, isClean);
+    this.granted = isClean ? this.grantable & ~WRITE_BITS : this.grantable;
+    this.pageLow = walk.leafPageLow(low);
+    this.pageHigh = walk.leafPageHigh();
+    this.pages = walk.leafPages(region, low, this.pageLow);
+    const index = (walk.low >>> 2) & 7;
+    const attributes = index < 4 ? stage1.MAIR0 : stage1.MAIR1;
+    this.attributes = normalizeAttributes((attributes >>> ((index & 3) << 3)) & 0xff);
+    this.shareability = region.highBits === 1 ? region.shareability : (walk.low >>> 8) & 3;
+    this.notGlobal = context.twoRanges && (walk.low & NG) !== 0;
+    this.origin = walk.origin(region);
+    this.cacheable = !(this.#honoursNt && walk.level < 3 && (walk.low & NT) !== 0);
+    return 0;
+  }
+
+  /**
+   * Sets AF if it was clear, and makes the page dirty if `dirty`, in the descriptor that the last walk read (§3.13.2,
+   * §3.13.3). Returns 0, the event of a stage 2 fault, or {@link RETRY}.
+   */
+  update(
+    context: TranslationContext,
+    region: TableRegion,
+    dirty: boolean,
+    mode: number,
+    outcome: Outcome,
+  ): EventType | 0 | typeof RETRY {
+    const walk = this.#walk;
+    const low = (walk.low | AF) & (dirty ? ~AP2 : ~0);
+    if (context.stage2Enabled) {
+      const { pageLow, pageHigh } = walk;
+      const event = this.#stage2.translate(context, pageLow, pageHigh, READ_AND_WRITE, mode, TTD, outcome);
+      if (event !== 0) return event;
+    }
+    if (!walk.update(this.#memory, low, walk.high, region.bigEndian)) return RETRY;
+    this.isUnaccessed = false;
+    if (dirty) this.granted = this.grantable;
+    return 0;
+  }
+
+  /** The answer to updates that never agree with memory. */
+  abort(outcome: Outcome): EventType {
+    return stage1Abort(outcome, this.#walk);
+  }
+}

@@ -1,0 +1,233 @@
+/** Stage 2: from an IPA to a physical address. DDI 0487 D8.4.2, D8.5, D8.6.5; IHI 0070 §3.4, §5.2, §13.4.3. */
+import { assert } from '../../../assert.ts';
+import type { Memory } from '../../../hw/memory.ts';
+import { EventType, FaultClass } from '../../spec/events.layout.ts';
+import { isStage2Device } from './attributes.ts';
+import type { Stage2, TranslationContext } from './context.ts';
+import { stage2Abort, stage2Fault } from './fault.ts';
+import type { Outcome } from './outcome.ts';
+import { PRIVILEGED_READ, stage2Permissions, WRITES } from './permissions.ts';
+import { Grant, type Tlb, TlbKey } from './tlb.ts';
+import { type DescriptorAddresses, Walk, WalkEnd } from './walk.ts';
+
+const TWO_32 = 2 ** 32;
+/** Descriptor bits: AF, S2AP[1] and nT in the low word, DBM in the high word. */
+const AF = 1 << 10;
+const S2AP1 = 1 << 7;
+const NT = 1 << 16;
+const DBM = 1 << 19;
+
+const PROBE = 1;
+const UPDATE = 2;
+
+/** How a stage treats what it finds: bits. */
+export const Mode = {
+  /** Lacking permissions are data, not a fault (ATS). */
+  PROBE,
+  /** AF and dirty state may be written. */
+  UPDATE,
+} as const;
+
+// Hot code reads constants of its own module only: the engine cannot fold imported ones.
+const { ABORT, INVALID, LEAF } = WalkEnd;
+const { WRITABLE_LATER } = Grant;
+const { IPA } = TlbKey;
+const { IN, TTD } = FaultClass;
+const READ = PRIVILEGED_READ;
+const WRITE_BITS = WRITES;
+
+/** Translates IPAs; the fields are the last answer. Pages are pairs of low 32 and high 8 bits. */
+export class Stage2Translation implements DescriptorAddresses {
+  pageLow = 0;
+  pageHigh = 0;
+  /** log2 of the pages that the answer holds for. */
+  pages = 0;
+  /** Permissions granted now, see permissions.ts. */
+  granted = 0;
+  /** The page is writable-clean: a write would be granted after an update. */
+  writableLater = false;
+  /** MemAttr[3:0] with S2FWB in bit 4. */
+  memAttr = 0;
+  shareability = 0;
+  /** Origin for TLB entries. */
+  origin = 0;
+  /** Whether a TLB may hold what was found. */
+  cacheable = true;
+
+  /** What descriptor addresses are translated for. */
+  #context: TranslationContext | null = null;
+  #mode = 0;
+  #outcome: Outcome | null = null;
+  readonly #memory: Memory;
+  readonly #tlb: Tlb;
+  readonly #XNX: boolean;
+  readonly #honoursNt: boolean;
+  readonly #reportsConflicts: boolean;
+  readonly #walk = new Walk();
+
+  constructor(memory: Memory, tlb: Tlb, XNX: boolean, BBML: number) {
+    this.#memory = memory;
+    this.#tlb = tlb;
+    this.#XNX = XNX;
+    this.#honoursNt = BBML >= 1;
+    this.#reportsConflicts = BBML < 2;
+  }
+
+  /** Says for whom {@link translateForRead} works from now on. */
+  beginDescriptors(context: TranslationContext, mode: number, outcome: Outcome): void {
+    this.#context = context;
+    this.#mode = mode;
+    this.#outcome = outcome;
+  }
+
+  translateForRead(pageLow: number, pageHigh: number): boolean {
+    const context = this.#context;
+    const outcome = this.#outcome;
+    assert(context !== null && outcome !== null, 'beginDescriptors comes first');
+    return this.translate(context, pageLow, pageHigh, READ, this.#mode, TTD, outcome) === 0;
+  }
+
+  /**
+   * Translates the IPA page `low`, `high` for an access that needs `need` (permission bits). `faultClass` says what the
+   * IPA is of. Returns 0, or the event, described in `outcome`.
+   */
+  translate(
+    context: TranslationContext,
+    low: number,
+    high: number,
+    need: number,
+    mode: number,
+    faultClass: number,
+    outcome: Outcome,
+  ): EventType | 0 {
+    const { tables } = context.stage2;
+    const ttRnW = (need & WRITE_BITS) === 0;
+    if (((high & tables.outsideHigh) | (low & tables.outsideLow)) !== 0) {
+      return this.#fault(outcome, EventType.F_TRANSLATION, 0, faultClass, ttRnW, low, high);
+    }
+    const tlb = this.#tlb;
+    const key = IPA | high;
+    const at = tlb.find(low, key, context.vmidTag, tlb.ipaSizes);
+    if (at >= 0) {
+      if (this.#reportsConflicts && tlb.isAmbiguous(at, low, key, context.vmidTag, tlb.ipaSizes)) {
+        return this.#fault(outcome, EventType.F_TLB_CONFLICT, 0, faultClass, ttRnW, low, high);
+      }
+      this.#load(at, low);
+      const lacking = need & ~this.granted;
+      if ((lacking & WRITE_BITS) === 0 || !this.writableLater) {
+        if ((lacking !== 0 && (mode & PROBE) === 0) || this.#isForbiddenDevice(context.stage2, faultClass)) {
+          const level = ((this.origin & 7) - 1) | 0;
+          return this.#fault(outcome, EventType.F_PERMISSION, level, faultClass, ttRnW, low, high, lacking);
+        }
+        return 0;
+      }
+      // What is cached of a writable-clean page may be stale: its descriptor is read again (D8.5.2.1, R_SGJBL).
+      tlb.remove(at);
+    }
+    return this.#translateByWalk(context, low, high, need, mode, faultClass, outcome);
+  }
+
+  #translateByWalk(
+    context: TranslationContext,
+    low: number,
+    high: number,
+    need: number,
+    mode: number,
+    faultClass: number,
+    outcome: Outcome,
+  ): EventType | 0 {
+    const { stage2 } = context;
+    const { tables } = stage2;
+    const walk = this.#walk;
+    const ttRnW = (need & WRITE_BITS) === 0;
+    const end = walk.run(tables, this.#memory, low, high, null);
+    outcome.steps += walk.steps;
+    if (end !== LEAF) {
+      if (end === ABORT) {
+        outcome.ipaPage = high * TWO_32 + (low >>> 0);
+        return stage2Abort(outcome, walk, faultClass);
+      }
+      const event = end === INVALID ? EventType.F_TRANSLATION : EventType.F_ADDR_SIZE;
+      return this.#fault(outcome, event, walk.level, faultClass, ttRnW, low, high);
+    }
+    let newLow = walk.low;
+    if ((newLow & AF) === 0) {
+      if (stage2.hardwareAccess) newLow |= AF;
+      else if (!stage2.accessFlagFaultDisabled) {
+        return this.#fault(outcome, EventType.F_ACCESS, walk.level, faultClass, ttRnW, low, high);
+      }
+    }
+    this.granted = stage2Permissions(walk.low, walk.high, this.#XNX);
+    this.writableLater = stage2.hardwareDirty && (walk.high & DBM) !== 0 && (walk.low & S2AP1) === 0;
+    this.memAttr = ((walk.low >>> 2) & 15) | (stage2.S2FWB ? 16 : 0);
+    const grantable = this.writableLater ? this.granted | WRITE_BITS : this.granted;
+    const lacking = need & ~grantable;
+    if ((lacking !== 0 && (mode & PROBE) === 0) || this.#isForbiddenDevice(stage2, faultClass)) {
+      return this.#fault(outcome, EventType.F_PERMISSION, walk.level, faultClass, ttRnW, low, high, lacking);
+    }
+    if (this.writableLater && (need & WRITE_BITS) !== 0) {
+      newLow |= S2AP1;
+      this.granted = grantable;
+      this.writableLater = false;
+    }
+    // A probe that is granted nothing does not access the page (§13.7).
+    const isAccessed = (need & this.granted) !== 0;
+    const isChanged = newLow !== walk.low;
+    const isUpdated = isChanged && isAccessed && (mode & UPDATE) !== 0;
+    if (isUpdated) {
+      const isDone = walk.update(this.#memory, newLow, walk.high, tables.bigEndian);
+      assert(isDone, 'nothing comes between the read and the update of a stage 2 descriptor');
+    }
+    const isTransient = this.#honoursNt && walk.level < 3 && (walk.low & NT) !== 0;
+    this.cacheable = (isUpdated || !isChanged) && !isTransient;
+    this.pageLow = walk.leafPageLow(low);
+    this.pageHigh = walk.leafPageHigh();
+    this.pages = walk.leafPages(tables, low, this.pageLow);
+    this.shareability = tables.highBits === 1 ? tables.shareability : (walk.low >>> 8) & 3;
+    this.origin = walk.origin(tables);
+    if (this.cacheable) this.#store(context, low, high);
+    return 0;
+  }
+
+  #isForbiddenDevice(stage2: Stage2, faultClass: number): boolean {
+    return stage2.S2PTW && faultClass !== IN && isStage2Device(this.memAttr);
+  }
+
+  #load(at: number, low: number): void {
+    const tlb = this.#tlb;
+    const grant = tlb.grant(at);
+    const attributes = tlb.attributes(at);
+    this.pages = tlb.pages(at);
+    this.pageLow = tlb.outputLow(at) | (low & ((1 << this.pages) - 1));
+    this.pageHigh = grant & 0xff;
+    this.granted = (grant >>> 8) & 63;
+    this.writableLater = (grant & WRITABLE_LATER) !== 0;
+    this.memAttr = attributes & 31;
+    this.shareability = (attributes >>> 8) & 3;
+    this.origin = (attributes >>> 20) & 0x3ff;
+    this.cacheable = true;
+  }
+
+  #store(context: TranslationContext, low: number, high: number): void {
+    const grant = this.pageHigh | (this.granted << 8) | (this.writableLater ? WRITABLE_LATER : 0);
+    const attributes = this.memAttr | (this.shareability << 8) | (this.origin << 20);
+    this.#tlb.insert(low, IPA | high, context.vmidTag, this.pages, this.pageLow, grant, attributes, 0);
+  }
+
+  #fault(
+    outcome: Outcome,
+    event: EventType,
+    level: number,
+    faultClass: number,
+    ttRnW: boolean,
+    low: number,
+    high: number,
+    lacking = 0,
+  ): EventType {
+    outcome.ipaPage = high * TWO_32 + (low >>> 0);
+    // Of an update, which reads and writes, the write is what stage 2 denied unless it denied the read alone.
+    const isRead = event === EventType.F_PERMISSION && lacking !== 0 ? (lacking & WRITE_BITS) === 0 : ttRnW;
+    if (event === EventType.F_PERMISSION && faultClass === IN) outcome.RnW = isRead;
+    return stage2Fault(outcome, event, level, faultClass, isRead);
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * The translation lookaside buffer: a fixed number of entries, found by hash, replaced round robin.
+ *
+ * An entry maps one naturally aligned range, as large as its leaf (or group of contiguous leaves) allows. Entries of
+ * stage 1 map VAs, to physical addresses where stage 2 was walked too; entries of stage 2 map IPAs. Which addresses,
+ * ASIDs and VMIDs an entry answers for is IHI 0070 §3.17. Nothing is dropped but by replacement or invalidation, so
+ * that a missing invalidation shows.
+ *
+ * An entry is eight 32-bit words, in place in a DataView:
+ *   0  page bits 31:0, aligned to the range
+ *   1  key: page bits 39:32 (7:0), VA[55] (8), kind (10:9), log2 of the pages of the range (15:11), valid (16),
+ *      global (17), shared set of ASIDs (18)
+ *   2  tag: VMID (31:16), ASID (15:0)
+ *   3  output page bits 31:0
+ *   4  output page bits 39:32 (7:0), granted permissions (13:8), stage 1's own (19:14), may become writable (20),
+ *      not global (21), IPA page bits 39:32 (31:24)
+ *   5  attributes (7:0), shareability (9:8), origin (31:10)
+ *   6  IPA page bits 31:0
+ *   7  next entry of the same bucket
+ * Attributes are in MAIR format; in stage 2 entries they are MemAttr and S2FWB.
+ * The origin is, for invalidation hints: of stage 1, level + 1 (12:10), granule code (14:13), log2 pages (19:15); of
+ * stage 2, level + 1 (22:20), granule code (24:23), log2 pages (29:25).
+ */
+import { assert } from '../../../assert.ts';
+
+// Constants of hot code stay inside their module: the engine cannot fold an imported or exported one.
+const ENTRY_BYTES = 32;
+const WORD_KEY = 4;
+const WORD_TAG = 8;
+const WORD_OUTPUT = 12;
+const WORD_GRANT = 16;
+const WORD_ATTRIBUTES = 20;
+const WORD_IPA = 24;
+const WORD_NEXT = 28;
+
+const UPPER = 1 << 8;
+const KIND_SHIFT = 9;
+const KIND_MASK = 3 << KIND_SHIFT;
+const PAGES_SHIFT = 11;
+const VALID = 1 << 16;
+const GLOBAL = 1 << 17;
+const SHARED_SET = 1 << 18;
+
+/** Parts of the key. Kinds 0 to 2 are VAs of a StreamWorld; IPA has the kind and the valid bit of stage 2 entries. */
+export const TlbKey = {
+  UPPER,
+  KIND_SHIFT,
+  KIND_MASK,
+  VALID,
+  GLOBAL,
+  SHARED_SET,
+  KIND_IPA: 3,
+  IPA: KIND_MASK | VALID,
+} as const;
+
+/** Flags of the grant word. */
+export const Grant = { WRITABLE_LATER: 1 << 20, NOT_GLOBAL: 1 << 21 } as const;
+
+const MIX = 0x9e37_79b1 | 0;
+const END = -1;
+
+/** log2 of the pages of the stage 1 leaf that an entry comes from; 0 for entries of stage 2. */
+const leafPages = (attributes: number): number => (attributes >>> 15) & 31;
+
+export class Tlb {
+  readonly #view: DataView;
+  readonly capacity: number;
+  /** Sizes in use, bit n for ranges of 2^n pages: of VAs and of IPAs. */
+  vaSizes = 0;
+  ipaSizes = 0;
+  /** Global entries. */
+  globals = 0;
+  /** Entries that cover less than their stage 1 leaf, because stage 2 maps smaller pages. */
+  splinters = 0;
+  readonly #heads: DataView;
+  readonly #bucketShift: number;
+  /** How many entries have each size: 32 counters for VAs, 32 for IPAs. */
+  readonly #sizes = new Uint32Array(64);
+  /** Slots below have been used; those that are free again form a list. */
+  #used = 0;
+  #free = END;
+  /** Next slot to replace once all are in use. */
+  #oldest = 0;
+  #live = 0;
+
+  constructor(capacity: number) {
+    const bits = Math.log2(capacity);
+    assert(Number.isInteger(bits) && bits >= 4 && bits <= 20, `TLB of ${capacity} entries: a power of two, 16 to 2^20`);
+    this.capacity = capacity;
+    this.#view = new DataView(new ArrayBuffer(capacity * ENTRY_BYTES));
+    // Two buckets an entry keep chains short.
+    this.#heads = new DataView(new ArrayBuffer(capacity * 2 * 4));
+    this.#bucketShift = 32 - bits - 1;
+    this.#empty();
+  }
+
+  /** Entries that may answer. */
+  get size(): number {
+    return this.#live;
+  }
+
+  /** Upper bound of the entries that a scan looks at. */
+  get used(): number {
+    return this.#used;
+  }
+
+  // Words of the entry at byte offset `at`.
+
+  pageLow(at: number): number {
+    return this.#view.getInt32(at, true);
+  }
+
+  key(at: number): number {
+    return this.#view.getInt32(at + WORD_KEY, true);
+  }
+
+  tag(at: number): number {
+    return this.#view.getInt32(at + WORD_TAG, true);
+  }
+
+  outputLow(at: number): number {
+    return this.#view.getInt32(at + WORD_OUTPUT, true);
+  }
+
+  grant(at: number): number {
+    return this.#view.getInt32(at + WORD_GRANT, true);
+  }
+
+  attributes(at: number): number {
+    return this.#view.getInt32(at + WORD_ATTRIBUTES, true);
+  }
+
+  ipaLow(at: number): number {
+    return this.#view.getInt32(at + WORD_IPA, true);
+  }
+
+  /** log2 of the pages that the entry covers. */
+  pages(at: number): number {
+    return (this.#view.getInt32(at + WORD_KEY, true) >>> PAGES_SHIFT) & 31;
+  }
+
+  /**
+   * Byte offset of the entry for page `low` (bits 31:0) under `key` (which has the upper bits, without the size) and
+   * `tag`, or -1. `sizes` are the sizes to try, smallest first.
+   */
+  find(low: number, key: number, tag: number, sizes: number): number {
+    const view = this.#view;
+    const heads = this.#heads;
+    const bucketShift = this.#bucketShift;
+    const seed = Math.imul(tag ^ key, MIX);
+    for (let left = sizes; left !== 0; left &= left - 1) {
+      const shift = 31 - Math.clz32(left & -left);
+      const index = low >>> shift;
+      const page = index << shift;
+      const sized = key | (shift << PAGES_SHIFT);
+      let slot = heads.getInt32((Math.imul(index ^ seed, MIX) >>> bucketShift) << 2, true);
+      while (slot >= 0) {
+        const at = slot * ENTRY_BYTES;
+        if (
+          view.getInt32(at, true) === page &&
+          view.getInt32(at + WORD_KEY, true) === sized &&
+          view.getInt32(at + WORD_TAG, true) === tag
+        ) {
+          return at;
+        }
+        slot = view.getInt32(at + WORD_NEXT, true);
+      }
+    }
+    return END;
+  }
+
+  /** Whether an entry of another size than the one at byte offset `at` answers as well. */
+  isAmbiguous(at: number, low: number, key: number, tag: number, sizes: number): boolean {
+    const shift = (this.#view.getInt32(at + WORD_KEY, true) >>> PAGES_SHIFT) & 31;
+    const others = sizes & ~(1 << shift);
+    return others !== 0 && this.find(low, key, tag, others) >= 0;
+  }
+
+  /**
+   * Enters what the range of 2^`pages` pages around `low` maps to; the last four are words of the entry. The caller has
+   * looked for such an entry and found none. When no slot is free, the entry of the next slot in turn makes room.
+   */
+  insert(
+    low: number,
+    key: number,
+    tag: number,
+    pages: number,
+    outputLow: number,
+    grant: number,
+    attributes: number,
+    ipaLow: number,
+  ): void {
+    const view = this.#view;
+    const slot = this.#takeSlot();
+    const at = slot * ENTRY_BYTES;
+    const index = low >>> pages;
+    const bucket = (Math.imul(index ^ Math.imul(tag ^ key, MIX), MIX) >>> this.#bucketShift) << 2;
+    view.setInt32(at, index << pages, true);
+    view.setInt32(at + WORD_KEY, key | (pages << PAGES_SHIFT), true);
+    view.setInt32(at + WORD_TAG, tag, true);
+    view.setInt32(at + WORD_NEXT, this.#heads.getInt32(bucket, true), true);
+    this.#heads.setInt32(bucket, slot, true);
+    this.#live += 1;
+    if ((key & GLOBAL) !== 0) this.globals += 1;
+    this.#count(key, pages, 1);
+    view.setInt32(at + WORD_OUTPUT, (outputLow >>> pages) << pages, true);
+    view.setInt32(at + WORD_GRANT, grant, true);
+    view.setInt32(at + WORD_ATTRIBUTES, attributes, true);
+    view.setInt32(at + WORD_IPA, (ipaLow >>> pages) << pages, true);
+    if (leafPages(attributes) > pages) this.splinters += 1;
+  }
+
+  /** Byte offset of the entry after the one at `at`, -1 to begin; -1 when there is none. Entries may go meanwhile. */
+  next(at: number): number {
+    const view = this.#view;
+    const end = this.#used * ENTRY_BYTES;
+    for (let slot = at < 0 ? 0 : at + ENTRY_BYTES; slot < end; slot += ENTRY_BYTES) {
+      if ((view.getInt32(slot + WORD_KEY, true) & VALID) !== 0) return slot;
+    }
+    return END;
+  }
+
+  /** Removes the entry at byte offset `at`. */
+  remove(at: number): void {
+    const slot = at / ENTRY_BYTES;
+    this.#unlink(slot);
+    this.#view.setInt32(at + WORD_KEY, 0, true);
+    this.#view.setInt32(at + WORD_NEXT, this.#free, true);
+    this.#free = slot;
+    if (this.#live === 0) {
+      this.#used = 0;
+      this.#free = END;
+      this.#oldest = 0;
+    }
+  }
+
+  /** Removes the entries whose masked key and tag have these values; looks at every used slot once. */
+  removeMatching(keyMask: number, key: number, tagMask: number, tag: number): void {
+    const view = this.#view;
+    for (let at = this.#used * ENTRY_BYTES - ENTRY_BYTES; at >= 0; at -= ENTRY_BYTES) {
+      if ((view.getInt32(at + WORD_KEY, true) & keyMask) !== key) continue;
+      if ((view.getInt32(at + WORD_TAG, true) & tagMask) === tag) this.remove(at);
+    }
+  }
+
+  /** Removes everything. */
+  clear(): void {
+    for (let at = 0; at < this.#used * ENTRY_BYTES; at += ENTRY_BYTES) this.#view.setInt32(at + WORD_KEY, 0, true);
+    this.#empty();
+  }
+
+  #takeSlot(): number {
+    const free = this.#free;
+    if (free >= 0) {
+      this.#free = this.#view.getInt32(free * ENTRY_BYTES + WORD_NEXT, true);
+      return free;
+    }
+    if (this.#used < this.capacity) return this.#used++;
+    const slot = this.#oldest;
+    this.#oldest = slot + 1 === this.capacity ? 0 : slot + 1;
+    this.#unlink(slot);
+    return slot;
+  }
+
+  #empty(): void {
+    new Uint8Array(this.#heads.buffer).fill(0xff);
+    this.#sizes.fill(0);
+    this.vaSizes = 0;
+    this.ipaSizes = 0;
+    this.globals = 0;
+    this.splinters = 0;
+    this.#used = 0;
+    this.#free = END;
+    this.#oldest = 0;
+    this.#live = 0;
+  }
+
+  #unlink(slot: number): void {
+    const view = this.#view;
+    const at = slot * ENTRY_BYTES;
+    const sized = view.getInt32(at + WORD_KEY, true);
+    const shift = (sized >>> PAGES_SHIFT) & 31;
+    const key = sized & ~(31 << PAGES_SHIFT);
+    const page = view.getInt32(at, true) >>> shift;
+    const seed = Math.imul(view.getInt32(at + WORD_TAG, true) ^ key, MIX);
+    const bucket = (Math.imul(page ^ seed, MIX) >>> this.#bucketShift) << 2;
+    const next = view.getInt32(at + WORD_NEXT, true);
+    let before = this.#heads.getInt32(bucket, true);
+    if (before === slot) {
+      this.#heads.setInt32(bucket, next, true);
+    } else {
+      for (;;) {
+        assert(before >= 0, 'a TLB entry is in the chain of its bucket');
+        const following = view.getInt32(before * ENTRY_BYTES + WORD_NEXT, true);
+        if (following === slot) break;
+        before = following;
+      }
+      view.setInt32(before * ENTRY_BYTES + WORD_NEXT, next, true);
+    }
+    this.#live -= 1;
+    if ((key & GLOBAL) !== 0) this.globals -= 1;
+    if (leafPages(view.getInt32(at + WORD_ATTRIBUTES, true)) > shift) this.splinters -= 1;
+    this.#count(key, shift, -1);
+  }
+
+  #count(key: number, shift: number, change: number): void {
+    const isIpa = (key & KIND_MASK) === KIND_MASK;
+    const counter = (isIpa ? 32 : 0) + shift;
+    const count = (this.#sizes[counter] ?? 0) + change;
+    this.#sizes[counter] = count;
+    const bit = 1 << shift;
+    if (isIpa) this.ipaSizes = count > 0 ? this.ipaSizes | bit : this.ipaSizes & ~bit;
+    else this.vaSizes = count > 0 ? this.vaSizes | bit : this.vaSizes & ~bit;
+  }
+}

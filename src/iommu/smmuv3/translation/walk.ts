@@ -1,0 +1,201 @@
+/**
+ * Reads translation tables: descriptors from memory, level by level, down to a leaf (DDI 0487 D8.2, D8.3). A walk knows
+ * nothing of permissions. Addresses are pairs of 32-bit halves, pages pairs of low 32 and high 8 bits.
+ */
+import { CHUNK_BYTES, type Memory } from '../../../hw/memory.ts';
+import type { TableRegion } from './context.ts';
+import { contiguousBits } from './geometry.ts';
+
+const LEAF = 0;
+const INVALID = 1;
+const BEYOND = 2;
+const ABORT = 3;
+const DENIED = 4;
+/** How a walk ended: at a leaf; at an invalid descriptor; at an output beyond the output size of the stage; at an
+ * external abort; at a table whose address the other stage denied. */
+export const WalkEnd = { LEAF, INVALID, BEYOND, ABORT, DENIED } as const;
+export type WalkEnd = (typeof WalkEnd)[keyof typeof WalkEnd];
+
+// Hot code reads constants of its own module only: the engine cannot fold imported ones.
+const TWO_32 = 2 ** 32;
+const CHUNK_MASK = CHUNK_BYTES - 1;
+
+/** Stage 2 as a stage 1 walk needs it: to translate the addresses of descriptors. */
+export interface DescriptorAddresses {
+  /** Output page of the last translation. */
+  readonly pageLow: number;
+  readonly pageHigh: number;
+  /** Translates an IPA page to read a descriptor there; false when that faulted. */
+  translateForRead(pageLow: number, pageHigh: number): boolean;
+}
+
+/** Where a walk ended. Reused. */
+export class Walk {
+  /** Level of the last descriptor. */
+  level = 0;
+  /** Its words. */
+  low = 0;
+  high = 0;
+  /** Upper words of the table descriptors above it, ORed: the hierarchical attributes. */
+  hierarchy = 0;
+  /** Page of its address in the address space of the tables. */
+  pageLow = 0;
+  pageHigh = 0;
+  /** Lowest input address bit that its level resolves: the leaf's size. */
+  shift = 0;
+  /** Its output address, in halves. */
+  outputLow = 0;
+  outputHigh = 0;
+  /** Its physical byte address, in halves. */
+  physicalLow = 0;
+  physicalHigh = 0;
+  /** Descriptors fetched. */
+  steps = 0;
+
+  /**
+   * Walks `region` for the input page `pageLow`, `pageHigh`. Where tables have intermediate addresses, `addresses`
+   * translates them; else it is null. One descriptor a level: at most five.
+   */
+  run(
+    region: TableRegion,
+    memory: Memory,
+    pageLow: number,
+    pageHigh: number,
+    addresses: DescriptorAddresses | null,
+  ): WalkEnd {
+    const { levelBits, highBits, granuleBits, bigEndian } = region;
+    const firstBlock = region.blockLevel;
+    const outputShift = region.outputBits - 32;
+    let level = region.startLevel;
+    let shift = region.startShift;
+    let mask = region.startMask;
+    let outputLow = region.baseLow;
+    let outputHigh = region.baseHigh;
+    let hierarchy = 0;
+    let steps = 0;
+    let physicalLow = 0;
+    let physicalHigh = 0;
+    let end: WalkEnd = LEAF;
+    for (;;) {
+      const position = shift - 12;
+      const index =
+        position < 32
+          ? ((pageLow >>> position) | ((pageHigh << (31 - position)) << 1)) & mask
+          : (pageHigh >>> (position - 32)) & mask;
+      let addressLow = outputLow | (index << 3);
+      let addressHigh = outputHigh;
+      if (addresses !== null) {
+        this.pageLow = (addressLow >>> 12) | (addressHigh << 20);
+        this.pageHigh = addressHigh >>> 12;
+        if (!addresses.translateForRead(this.pageLow, this.pageHigh)) {
+          end = DENIED;
+          break;
+        }
+        addressLow = (addresses.pageLow << 12) | (addressLow & 0xfff);
+        addressHigh = (addresses.pageLow >>> 20) | (addresses.pageHigh << 12);
+      }
+      steps += 1;
+      const view = memory.readViewOf(addressLow, addressHigh);
+      physicalLow = addressLow;
+      physicalHigh = addressHigh;
+      if (view === null) {
+        end = ABORT;
+        break;
+      }
+      const at = addressLow & CHUNK_MASK;
+      const low = bigEndian ? view.getInt32(at + 4, false) : view.getInt32(at, true);
+      const high = bigEndian ? view.getInt32(at, false) : view.getInt32(at + 4, true);
+      // Bits 1:0: 3 is a table, at level 3 a page; 1 is a block where the level has them (D8.3, Table D8-48).
+      const type = low & 3;
+      const isTable = type === 3 && level < 3;
+      if (!isTable && (level === 3 ? type !== 3 : type !== 1 || level < firstBlock)) {
+        end = INVALID;
+        break;
+      }
+      outputHigh = high & 0xffff;
+      if (highBits === 1) outputHigh |= (high & 0x3_0000) | ((low & 0x300) << 10);
+      else if (highBits === 2) outputHigh |= (low & 0xf000) << 4;
+      const sizeBits = isTable ? granuleBits : shift;
+      if (sizeBits < 32) {
+        outputLow = low & (-1 << sizeBits);
+      } else {
+        outputLow = 0;
+        outputHigh &= -1 << (sizeBits - 32);
+      }
+      if (outputHigh >>> outputShift !== 0) {
+        end = BEYOND;
+        break;
+      }
+      if (!isTable) {
+        this.low = low;
+        this.high = high;
+        break;
+      }
+      hierarchy |= high;
+      level += 1;
+      shift -= levelBits;
+      mask = (1 << levelBits) - 1;
+    }
+    this.level = level;
+    this.shift = shift;
+    this.hierarchy = hierarchy;
+    this.outputLow = outputLow;
+    this.outputHigh = outputHigh;
+    this.physicalLow = physicalLow;
+    this.physicalHigh = physicalHigh;
+    this.steps = steps;
+    return end;
+  }
+
+  /** Physical byte address of the descriptor. */
+  get physical(): number {
+    return this.physicalHigh * TWO_32 + (this.physicalLow >>> 0);
+  }
+
+  /** Output page of the leaf for input page `pageLow`: bits 31:0. */
+  leafPageLow(pageLow: number): number {
+    const base = (this.outputLow >>> 12) | (this.outputHigh << 20);
+    return base | (pageLow & ((1 << (this.shift - 12)) - 1));
+  }
+
+  /** Output page of the leaf, bits 39:32. No leaf is larger than 2^32 pages. */
+  leafPageHigh(): number {
+    return this.outputHigh >>> 12;
+  }
+
+  /**
+   * log2 of the pages that one entry may hold for this leaf: of the contiguous group if the descriptor claims one that
+   * its own output fits into, which keeps what is cached consistent with a descriptor (D8.7.1).
+   */
+  leafPages(region: TableRegion, pageLow: number, outputPageLow: number): number {
+    const own = this.shift - 12;
+    if ((this.high & (1 << 20)) === 0) return own;
+    const group = contiguousBits(region.granuleBits, this.level) - 12;
+    if (group > region.outputBits - 12) return own;
+    return ((pageLow ^ outputPageLow) & ((1 << group) - 1)) === 0 ? group : own;
+  }
+
+  /** Where a TLB entry comes from, for one stage (see tlb.ts): level + 1, granule code, log2 of the leaf's pages. */
+  origin(region: TableRegion): number {
+    return (this.level + 1) | (((region.granuleBits - 10) >>> 1) << 3) | ((this.shift - 12) << 5);
+  }
+
+  /** Writes `low` and `high` to the leaf if it still has the words that were read: the atomic update of D8.5. */
+  update(memory: Memory, low: number, high: number, bigEndian: boolean): boolean {
+    const view = memory.writeView(this.physical);
+    const at = this.physical & CHUNK_MASK;
+    const oldLow = bigEndian ? view.getInt32(at + 4, false) : view.getInt32(at, true);
+    const oldHigh = bigEndian ? view.getInt32(at, false) : view.getInt32(at + 4, true);
+    if (oldLow !== this.low || oldHigh !== this.high) return false;
+    if (bigEndian) {
+      view.setInt32(at, high, false);
+      view.setInt32(at + 4, low, false);
+    } else {
+      view.setInt32(at, low, true);
+      view.setInt32(at + 4, high, true);
+    }
+    this.low = low;
+    this.high = high;
+    return true;
+  }
+}
