@@ -65,12 +65,12 @@ export class StreamConfiguration {
     const config = STE.Config.get(view, at);
     this.Config = config;
     this.aborts = config < SteConfig.BYPASS;
+    this.MEV = STE.MEV.get(view, at) === 1;
+    this.PPAR = features.PPS === 0 && STE.PPAR.get(view, at) === 1;
     if (this.aborts) return;
     this.stage1 = (config & 1) !== 0;
     this.stage2 = (config & 2) !== 0;
     this.EATS = effectiveEats(view, at, features, control, config);
-    this.MEV = STE.MEV.get(view, at) === 1;
-    this.PPAR = features.PPS === 0 && STE.PPAR.get(view, at) === 1;
     this.PRIVCFG = features.ATTR_PERMS_OVR === 1 ? STE.PRIVCFG.get(view, at) : 0;
     this.INSTCFG = features.ATTR_PERMS_OVR === 1 ? STE.INSTCFG.get(view, at) : 0;
     if (this.stage1) this.#decodeStage1(view, at, features);

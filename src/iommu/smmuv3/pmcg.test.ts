@@ -1,0 +1,195 @@
+/** The performance monitor: IHI 0070 chapter 10. */
+import { describe, expect, test } from 'vitest';
+import { DATA, Dma, SmmuBoard, TABLES, translationRequest } from '../../../test/fixtures/smmu-board.ts';
+import { AddressType } from '../../hw/pcie/tlp.ts';
+import { PMCG_BYTES } from '../spec/pmcg.layout.ts';
+import { Pmcg } from './pmcg.ts';
+
+const PMCG = 0x0907_0000;
+const DATA_PAGE = DATA / 4096;
+const SPAN = 1 << 29;
+const OVFCAP = 0x8000_0000;
+
+class Monitored {
+  readonly board: SmmuBoard;
+  pulses = 0;
+
+  constructor(profile = 'zero') {
+    const wire = { set: () => {}, pulse: () => {} };
+    const monitor = {
+      set: () => {},
+      pulse: () => {
+        this.pulses += 1;
+      },
+    };
+    this.board = new SmmuBoard({
+      profile,
+      lines: { event: wire, priority: wire, sync: wire, globalError: wire, monitor },
+    });
+    this.board.bus.map(PMCG, PMCG_BYTES, this.board.smmu.pmcg);
+    for (const streamId of [8, 9]) this.board.stage1(streamId, TABLES, {}, { EATS: 1 });
+    this.board.map(TABLES, 0x1234, DATA_PAGE, 0x743);
+    this.board.enable();
+  }
+
+  read(offset: number): number {
+    const data = new DataView(new ArrayBuffer(8));
+    this.board.bus.readSized(PMCG + offset, 4, data);
+    return data.getUint32(0, true);
+  }
+
+  write(offset: number, value: number): void {
+    const data = new DataView(new ArrayBuffer(8));
+    data.setUint32(0, value, true);
+    this.board.bus.writeSized(PMCG + offset, 4, data);
+  }
+
+  /** Counter n counts event n of every stream. */
+  countAll(): void {
+    for (let n = 0; n < 8; n++) {
+      this.write(0x400 + 4 * n, n | SPAN);
+      this.write(0xa00 + 4 * n, 0xffff_ffff);
+    }
+    this.write(0xc00, 0xff);
+    this.write(0xe04, 1);
+  }
+
+  get counters(): number[] {
+    return Array.from({ length: 8 }, (_, n) => this.read(8 * n));
+  }
+}
+
+test('says what it is', () => {
+  const m = new Monitored();
+  // 8 counters of 48 bits, MSI and capture; events 0 to 7; v3.3.
+  expect([m.read(0xe00), m.read(0xe20), m.read(0xe24), m.read(0xe70)]).toEqual([0x0060_2f07, 0xff, 0, 3]);
+  const bare = new SmmuBoard({ features: { ATS: 0 } });
+  const data = new DataView(new ArrayBuffer(8));
+  bare.smmu.pmcg.readRegister(0xe20, 4, data);
+  expect(data.getUint32(0, true)).toBe(0x3f);
+});
+
+describe('events', () => {
+  test('an access that misses everything, then hits', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.board.smmu.memory(new Dma(8, 0x1234));
+    // 1 transaction, 1 TLB miss, 1 configuration miss, 4 descriptors, STE and CD.
+    expect(m.counters).toEqual([0, 1, 1, 1, 4, 2, 0, 0]);
+    m.board.smmu.memory(new Dma(8, 0x1234));
+    expect(m.counters).toEqual([0, 2, 1, 1, 4, 2, 0, 0]);
+  });
+
+  test('translation requests and translated transactions', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.board.smmu.translate(translationRequest(8, 0x1234));
+    m.board.smmu.memory(new Dma(8, DATA_PAGE, { addressType: AddressType.TRANSLATED }));
+    expect(m.counters).toEqual([0, 2, 1, 1, 4, 2, 1, 1]);
+  });
+
+  test('cycles are virtual nanoseconds', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.board.clock.advanceTo(500);
+    expect(m.read(0)).toBe(500);
+    m.write(0xe04, 0);
+    m.board.clock.advanceTo(600);
+    expect(m.read(0)).toBe(500);
+  });
+
+  test('nothing counts while the counter or the group is off', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.write(0xc20, 0x02);
+    m.board.smmu.memory(new Dma(8, 0x1234));
+    expect(m.counters).toEqual([0, 0, 1, 1, 4, 2, 0, 0]);
+    m.write(0xe04, 0);
+    m.board.smmu.memory(new Dma(9, 0x1234));
+    expect(m.counters).toEqual([0, 0, 1, 1, 4, 2, 0, 0]);
+  });
+});
+
+// The examples of §10.4, cut to 16 bits of StreamID.
+test.each([
+  ['exact', 0, 0x0008, [8], [9, 0, 0xf008]],
+  ['...0111 spans 16', SPAN, 0xf7f7, [0xf7f0, 0xf7ff], [0xf7e0, 0xf800]],
+  ['...0110 spans 2', SPAN, 0xf7f6, [0xf7f6, 0xf7f7], [0xf7f4, 0xf7f8]],
+  ['...1111 after 0 spans more', SPAN, 0xf5ff, [0xf400, 0xf7ff], [0xf3ff, 0xf800]],
+  ['all ones match everything', SPAN, 0xffff, [0, 0xffff], []],
+  ['all ones but the top match everything', SPAN, 0x7fff, [0, 0xffff], []],
+])('StreamID filter: %s', (_name, span, filter, inside, outside) => {
+  const m = new Monitored();
+  m.write(0x400, 1 | span);
+  m.write(0xa00, filter);
+  m.write(0xc00, 1);
+  m.write(0xe04, 1);
+  for (const streamId of outside) m.board.smmu.pmcg.count(1, streamId, 1);
+  expect(m.read(0)).toBe(0);
+  for (const streamId of inside) m.board.smmu.pmcg.count(1, streamId, 1);
+  expect(m.read(0)).toBe(inside.length);
+});
+
+describe('overflow', () => {
+  test('wraps at 48 bits, sets OVS, captures, and interrupts where it is enabled', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.write(0x400 + 4, (1 | SPAN | OVFCAP) >>> 0);
+    m.write(8, 0xffff_ffff);
+    m.write(12, 0xffff_ffff);
+    expect(m.read(12)).toBe(0xffff);
+    m.write(0xc40, 0x02);
+    m.write(0xe50, 1);
+    m.board.smmu.memory(new Dma(8, 0x1234));
+    expect([m.read(8), m.read(12), m.read(0xc80), m.pulses]).toEqual([0, 0, 2, 1]);
+    expect([m.read(0x608), m.read(0x600 + 4 * 8)]).toEqual([0, 0]);
+    m.write(0xc80, 2);
+    expect(m.read(0xcc0)).toBe(0);
+  });
+
+  test('a cycle counter overflows at its instant', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.write(0, 0xffff_ff00);
+    m.write(4, 0xffff);
+    m.write(0xc40, 1);
+    m.write(0xe50, 1);
+    expect(m.board.clock.next).toBe(256);
+    m.board.clock.fireNext();
+    expect([m.pulses, m.read(0), m.read(0xc80)]).toEqual([1, 0, 1]);
+  });
+
+  test('an MSI that aborts shows in IRQ_STATUS until IRQEN rises again', () => {
+    const m = new Monitored();
+    m.countAll();
+    m.write(0xe58, 0x1000_0000);
+    m.write(0xe50, 1);
+    m.write(0xe58, 0x2000_0000);
+    expect(m.read(0xe58)).toBe(0x1000_0000);
+    m.write(0xc40, 2);
+    m.write(8, 0xffff_ffff);
+    m.write(12, 0xffff);
+    m.board.smmu.memory(new Dma(8, 0x1234));
+    expect(m.read(0xe68)).toBe(1);
+    m.write(0xe50, 0);
+    m.write(0xe50, 1);
+    expect(m.read(0xe68)).toBe(0);
+  });
+});
+
+test('CAPR copies every counter', () => {
+  const m = new Monitored();
+  m.countAll();
+  m.board.smmu.memory(new Dma(8, 0x1234));
+  m.write(0xd88, 1);
+  expect(Array.from({ length: 8 }, (_, n) => m.read(0x600 + 8 * n))).toEqual([0, 1, 1, 1, 4, 2, 0, 0]);
+  expect(m.read(0xd88)).toBe(0);
+});
+
+test('a group that nobody uses is not asked to count', () => {
+  const m = new Monitored();
+  expect(m.board.smmu.pmcg).toBeInstanceOf(Pmcg);
+  expect(m.board.smmu.pmcg.active).toBe(false);
+  m.countAll();
+  expect(m.board.smmu.pmcg.active).toBe(true);
+});
