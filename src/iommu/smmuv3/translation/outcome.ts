@@ -1,6 +1,9 @@
 /** What is asked of the translator and what it answers; both objects are reused, so that no translation allocates. */
 import { type EventType, FaultClass } from '../../spec/events.layout.ts';
 import { MemoryAttribute } from './attributes.ts';
+import { Grant } from './tlb.ts';
+
+const TWO_32 = 2 ** 32;
 
 /** Why an address is translated. It decides what faults and what hardware updates happen. */
 export const Purpose = {
@@ -58,12 +61,9 @@ export class Outcome {
    * was made so by this access.
    */
   permissions = 0;
-  /** Memory attributes of the output in MAIR format. */
-  attributes = 0;
-  /** Shareability of the output, as descriptors encode it: 0 none, 2 outer, 3 inner. */
-  shareability = 0;
-  /** nG of the stage 1 leaf; false without stage 1. */
-  notGlobal = false;
+  /** The two words that the getters below read: they are words of a TLB entry (see tlb.ts). */
+  grantWord = 0;
+  attributeWord = 0;
 
   // Valid when event is not 0.
   /** S2: the fault is a stage 2 fault. */
@@ -79,13 +79,41 @@ export class Outcome {
   /** Level at which the fault struck, -1..3. The architecture does not record it; logs do. */
   level = 0;
 
-  // Valid for stage 2 faults, and where both stages translated.
-  /** IPA bits 51:12: of a fault, what was being translated; else the output of stage 1, as split-stage ATS wants it. */
-  ipaPage = 0;
-
   // Always valid.
   /** Descriptor fetches done, for latency and event counters. */
   steps = 0;
   /** Whether the TLB answered without a walk. */
   hit = false;
+
+  /** IPA bits 43:12. */
+  ipaLow = 0;
+
+  /** Memory attributes of the output in MAIR format. */
+  get attributes(): number {
+    return this.attributeWord & 0xff;
+  }
+
+  /** Shareability of the output, as descriptors encode it: 0 none, 2 outer, 3 inner. */
+  get shareability(): number {
+    return (this.attributeWord >>> 8) & 3;
+  }
+
+  /** nG of the stage 1 leaf; false without stage 1. */
+  get notGlobal(): boolean {
+    return (this.grantWord & Grant.NOT_GLOBAL) !== 0;
+  }
+
+  /**
+   * IPA bits 51:12: of a stage 2 fault, what was being translated; where both stages translated, the output of stage 1,
+   * as split-stage ATS wants it.
+   */
+  get ipaPage(): number {
+    return (this.grantWord >>> 24) * TWO_32 + (this.ipaLow >>> 0);
+  }
+
+  /** Sets {@link ipaPage} to the page `low` (bits 31:0), `high`. */
+  setIpa(low: number, high: number): void {
+    this.ipaLow = low;
+    this.grantWord = high << 24;
+  }
 }

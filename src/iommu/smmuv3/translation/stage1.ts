@@ -29,21 +29,12 @@ export const RETRY = -1;
 export class Stage1Translation {
   pageLow = 0;
   pageHigh = 0;
-  /** log2 of the pages that the leaf, or its contiguous group, holds for. */
-  pages = 0;
   /** Permissions granted now, see permissions.ts. */
   granted = 0;
   /** Permissions granted once the page is dirty: more than `granted` for a writable-clean page. */
   grantable = 0;
   /** AF is 0 and hardware is to set it. */
   isUnaccessed = false;
-  attributes = 0;
-  shareability = 0;
-  notGlobal = false;
-  /** Origin for TLB entries. */
-  origin = 0;
-  /** Whether a TLB may hold the leaf, AF and dirty state aside. */
-  cacheable = true;
 
   readonly #memory: Memory;
   readonly #stage2: Stage2Translation;
@@ -56,9 +47,41 @@ export class Stage1Translation {
     this.#honoursNt = BBML >= 1;
   }
 
-  /** Level of the leaf. */
+  // Of the leaf that the last walk found.
+
   get level(): number {
     return this.#walk.level;
+  }
+
+  /** log2 of the pages that the leaf, or its contiguous group, holds for; `low` is the page that was walked. */
+  pages(region: TableRegion, low: number): number {
+    return this.#walk.leafPages(region, low, this.pageLow);
+  }
+
+  /** Memory attributes in MAIR format. */
+  attributes(context: TranslationContext): number {
+    const index = (this.#walk.low >>> 2) & 7;
+    const attributes = index < 4 ? context.stage1.MAIR0 : context.stage1.MAIR1;
+    return normalizeAttributes((attributes >>> ((index & 3) << 3)) & 0xff);
+  }
+
+  shareability(region: TableRegion): number {
+    return region.highBits === 1 ? region.shareability : (this.#walk.low >>> 8) & 3;
+  }
+
+  get notGlobal(): boolean {
+    return (this.#walk.low & NG) !== 0;
+  }
+
+  /** Origin for TLB entries. */
+  origin(region: TableRegion): number {
+    return this.#walk.origin(region);
+  }
+
+  /** Whether a TLB may hold it, AF and dirty state aside. */
+  get cacheable(): boolean {
+    const { level, low } = this.#walk;
+    return !this.#honoursNt || level === 3 || (low & NT) === 0;
   }
 
   /**
@@ -99,14 +122,6 @@ export class Stage1Translation {
     this.granted = isClean ? this.grantable & ~WRITE_BITS : this.grantable;
     this.pageLow = walk.leafPageLow(low);
     this.pageHigh = walk.leafPageHigh();
-    this.pages = walk.leafPages(region, low, this.pageLow);
-    const index = (walk.low >>> 2) & 7;
-    const attributes = index < 4 ? stage1.MAIR0 : stage1.MAIR1;
-    this.attributes = normalizeAttributes((attributes >>> ((index & 3) << 3)) & 0xff);
-    this.shareability = region.highBits === 1 ? region.shareability : (walk.low >>> 8) & 3;
-    this.notGlobal = context.twoRanges && (walk.low & NG) !== 0;
-    this.origin = walk.origin(region);
-    this.cacheable = !(this.#honoursNt && walk.level < 3 && (walk.low & NT) !== 0);
     return 0;
   }
 

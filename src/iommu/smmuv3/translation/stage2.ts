@@ -10,7 +10,6 @@ import { PRIVILEGED_READ, stage2Permissions, WRITES } from './permissions.ts';
 import { Grant, type Tlb, TlbKey } from './tlb.ts';
 import { type DescriptorAddresses, Walk, WalkEnd } from './walk.ts';
 
-const TWO_32 = 2 ** 32;
 /** Descriptor bits: AF, S2AP[1] and nT in the low word, DBM in the high word. */
 const AF = 1 << 10;
 const S2AP1 = 1 << 7;
@@ -144,7 +143,7 @@ export class Stage2Translation implements DescriptorAddresses {
     outcome.steps += walk.steps;
     if (end !== LEAF) {
       if (end === ABORT) {
-        outcome.ipaPage = high * TWO_32 + (low >>> 0);
+        outcome.setIpa(low, high);
         return stage2Abort(outcome, walk, faultClass);
       }
       const event = end === INVALID ? EventType.F_TRANSLATION : EventType.F_ADDR_SIZE;
@@ -224,7 +223,7 @@ export class Stage2Translation implements DescriptorAddresses {
     high: number,
     lacking = 0,
   ): EventType {
-    outcome.ipaPage = high * TWO_32 + (low >>> 0);
+    outcome.setIpa(low, high);
     // Of an update, which reads and writes, the write is what stage 2 denied unless it denied the read alone.
     const isRead = event === EventType.F_PERMISSION && lacking !== 0 ? (lacking & WRITE_BITS) === 0 : ttRnW;
     if (event === EventType.F_PERMISSION && faultClass === IN) outcome.RnW = isRead;

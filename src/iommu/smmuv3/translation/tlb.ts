@@ -306,10 +306,11 @@ export class Tlb {
   #count(key: number, shift: number, change: number): void {
     const isIpa = (key & KIND_MASK) === KIND_MASK;
     const counter = (isIpa ? 32 : 0) + shift;
-    const count = (this.#sizes[counter] ?? 0) + change;
-    this.#sizes[counter] = count;
-    const bit = 1 << shift;
-    if (isIpa) this.ipaSizes = count > 0 ? this.ipaSizes | bit : this.ipaSizes & ~bit;
-    else this.vaSizes = count > 0 ? this.vaSizes | bit : this.vaSizes & ~bit;
+    const before = this.#sizes[counter] ?? 0;
+    this.#sizes[counter] = before + change;
+    // A size comes into use with its first entry and goes with its last.
+    if (before !== (change > 0 ? 0 : 1)) return;
+    if (isIpa) this.ipaSizes ^= 1 << shift;
+    else this.vaSizes ^= 1 << shift;
   }
 }

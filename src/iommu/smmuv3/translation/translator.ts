@@ -61,6 +61,9 @@ function needOf(access: Access): number {
   return (access.read ? read : 0) | (access.write ? WRITE : 0);
 }
 
+/** An attribute word with the allocation hints of the incoming access. */
+const withHints = (word: number, incoming: number): number => (word & ~0xff) | combineHints(word & 0xff, incoming);
+
 const isProbe = (access: Access): boolean => access.purpose === ATS || access.purpose === PREFETCH;
 
 export class Translator {
@@ -124,7 +127,7 @@ export class Translator {
       if (!isProbe(access)) return this.#permissionFault(at, access, lacking, low, outcome);
     }
     outcome.hit = true;
-    this.#answer(at, access, low, granted, outcome);
+    this.#answer(at, access, low, grant, granted, outcome);
     return 0;
   }
 
@@ -181,8 +184,8 @@ export class Translator {
     outcome.page = stage2.pageHigh * TWO_32 + (stage2.pageLow >>> 0);
     outcome.sizeBits = stage2.pages + 12;
     outcome.permissions = stage2.granted & 7;
-    outcome.attributes = combineAttributes(WRITE_BACK, stage2.memAttr);
-    outcome.shareability = consistentShareability(outcome.attributes, stage2.shareability);
+    const attributes = combineAttributes(WRITE_BACK, stage2.memAttr);
+    outcome.attributeWord = attributes | (consistentShareability(attributes, stage2.shareability) << 8);
     return 0;
   }
 
@@ -263,33 +266,23 @@ export class Translator {
     outcome.RnW = (denied & WRITE) === 0;
     if (!isStage1) {
       outcome.stage2 = true;
-      outcome.ipaPage = this.#ipaPage(at, low);
+      outcome.setIpa(tlb.ipaLow(at) | (low & ((1 << tlb.pages(at)) - 1)), grant >>> 24);
     }
     return EventType.F_PERMISSION;
   }
 
-  #ipaPage(at: number, low: number): number {
-    const { tlb } = this;
-    const pages = tlb.pages(at);
-    const ipaLow = tlb.ipaLow(at) | (low & ((1 << pages) - 1));
-    return (tlb.grant(at) >>> 24) * TWO_32 + (ipaLow >>> 0);
-  }
-
   /** Fills the outcome from the entry at byte offset `at`. */
-  #answer(at: number, access: Access, low: number, granted: number, outcome: Outcome): void {
+  #answer(at: number, access: Access, low: number, grant: number, granted: number, outcome: Outcome): void {
     const { tlb } = this;
-    const grant = tlb.grant(at);
     const attributes = tlb.attributes(at);
     const pages = tlb.pages(at);
     const inside = low & ((1 << pages) - 1);
     outcome.page = (grant & 0xff) * TWO_32 + ((tlb.outputLow(at) | inside) >>> 0);
-    outcome.ipaPage = (grant >>> 24) * TWO_32 + ((tlb.ipaLow(at) | inside) >>> 0);
+    outcome.ipaLow = tlb.ipaLow(at) | inside;
+    outcome.grantWord = grant;
+    outcome.attributeWord = access.attributes === WRITE_BACK ? attributes : withHints(attributes, access.attributes);
     outcome.sizeBits = pages + 12;
     outcome.permissions = granted;
-    outcome.notGlobal = (grant & NOT_GLOBAL) !== 0;
-    outcome.shareability = (attributes >>> 8) & 3;
-    outcome.attributes =
-      access.attributes === WRITE_BACK ? attributes & 0xff : combineHints(attributes & 0xff, access.attributes);
   }
 
   #translateByWalk(
@@ -355,13 +348,14 @@ export class Translator {
         cacheable = false;
       }
     }
-    this.#finish(context, access, low, position, cacheable && !stage1.isUnaccessed, outcome);
+    this.#finish(context, region, access, low, position, cacheable && !stage1.isUnaccessed, outcome);
     return 0;
   }
 
   /** Answers from the last walk, and keeps the answer in the TLB if it may be cached. */
   #finish(
     context: TranslationContext,
+    region: TableRegion,
     access: Access,
     low: number,
     position: number,
@@ -369,48 +363,48 @@ export class Translator {
     outcome: Outcome,
   ): void {
     const stage1 = this.#stage1;
-    const stage2 = this.#stage2;
-    let { pageLow, pageHigh, pages, granted, attributes, shareability } = stage1;
-    let later = granted !== stage1.grantable;
-    let origin = stage1.origin << 10;
+    let { pageLow, pageHigh, granted } = stage1;
+    let pages = stage1.pages(region, low);
+    let attributes = stage1.attributes(context);
+    let shareability = stage1.shareability(region);
+    let origin = stage1.origin(region) << 10;
+    let isLater = granted !== stage1.grantable;
     if (context.stage2Enabled) {
+      const stage2 = this.#stage2;
       pageLow = stage2.pageLow;
       pageHigh = stage2.pageHigh;
       if (stage2.pages < pages) pages = stage2.pages;
       granted &= stage2.granted;
-      later ||= stage2.writableLater;
+      isLater ||= stage2.writableLater;
       attributes = combineAttributes(attributes, stage2.memAttr);
       shareability = combineShareability(shareability, stage2.shareability);
       origin |= stage2.origin << 20;
     }
-    shareability = consistentShareability(attributes, shareability);
+    const isNotGlobal = context.twoRanges && stage1.notGlobal;
+    const flags = (isLater ? WRITABLE_LATER : 0) | (isNotGlobal ? NOT_GLOBAL : 0) | (stage1.pageHigh << 24);
+    const grant = pageHigh | (granted << 8) | (stage1.granted << 14) | flags;
+    const word = attributes | (consistentShareability(attributes, shareability) << 8) | origin;
     if (cacheable) {
-      const isGlobal = context.twoRanges && !stage1.notGlobal;
+      const isGlobal = context.twoRanges && !isNotGlobal;
       const key = (isGlobal ? context.globalKey : context.key) | position;
       const tag = isGlobal ? context.vmidTag : context.tag;
-      const flags = (later ? WRITABLE_LATER : 0) | (stage1.notGlobal ? NOT_GLOBAL : 0) | (stage1.pageHigh << 24);
-      const grant = pageHigh | (granted << 8) | (stage1.granted << 14) | flags;
-      const origins = attributes | (shareability << 8) | origin;
-      this.tlb.insert(low, key, tag, pages, pageLow, grant, origins, stage1.pageLow);
+      this.tlb.insert(low, key, tag, pages, pageLow, grant, word, stage1.pageLow);
     }
     outcome.page = pageHigh * TWO_32 + (pageLow >>> 0);
-    outcome.ipaPage = stage1.pageHigh * TWO_32 + (stage1.pageLow >>> 0);
+    outcome.ipaLow = stage1.pageLow;
+    outcome.grantWord = grant;
+    outcome.attributeWord = access.attributes === WRITE_BACK ? word : withHints(word, access.attributes);
     outcome.sizeBits = pages + 12;
     outcome.permissions = (granted >>> privilegeShift(access)) & 7;
-    outcome.notGlobal = stage1.notGlobal;
-    outcome.shareability = shareability;
-    outcome.attributes = access.attributes === WRITE_BACK ? attributes : combineHints(attributes, access.attributes);
   }
 
   /** A probe that stage 1 grants nothing: no output, and stage 2 is not asked. */
   #answerNothing(outcome: Outcome): void {
     outcome.page = 0;
-    outcome.ipaPage = 0;
+    outcome.setIpa(0, 0);
+    outcome.attributeWord = 0;
     outcome.sizeBits = 12;
     outcome.permissions = 0;
-    outcome.attributes = 0;
-    outcome.shareability = 0;
-    outcome.notGlobal = false;
   }
 
   #walkStage1Only(
@@ -435,13 +429,13 @@ export class Translator {
         if (result === RETRY) continue;
         if (result !== 0) return result;
       }
+      const attributes = stage1.attributes(context);
       outcome.page = stage1.pageHigh * TWO_32 + (stage1.pageLow >>> 0);
-      outcome.ipaPage = outcome.page;
-      outcome.sizeBits = stage1.pages + 12;
+      outcome.setIpa(stage1.pageLow, stage1.pageHigh);
+      if (context.twoRanges && stage1.notGlobal) outcome.grantWord |= NOT_GLOBAL;
+      outcome.attributeWord = attributes | (consistentShareability(attributes, stage1.shareability(region)) << 8);
+      outcome.sizeBits = stage1.pages(region, low) + 12;
       outcome.permissions = ((makesDirty ? stage1.grantable : stage1.granted) >>> privilegeShift(access)) & 7;
-      outcome.notGlobal = stage1.notGlobal;
-      outcome.attributes = stage1.attributes;
-      outcome.shareability = consistentShareability(stage1.attributes, stage1.shareability);
       return 0;
     }
     return stage1.abort(outcome);
@@ -457,21 +451,20 @@ export class Translator {
     const { page } = access;
     // The IPA size is the physical one, as VMSAv8-32 is not implemented.
     if (page >= this.#outputPages) return stage1Fault(outcome, EventType.F_ADDR_SIZE, 0);
-    outcome.ipaPage = page;
-    outcome.notGlobal = false;
+    const high = (page / TWO_32) | 0;
+    outcome.setIpa(page | 0, high);
     if (!context.stage2Enabled) {
+      const attributes = normalizeAttributes(access.attributes);
       outcome.page = page;
+      outcome.attributeWord = attributes | (consistentShareability(attributes, access.shareability) << 8);
       outcome.sizeBits = this.#outputBits;
       outcome.permissions = READ | WRITE | EXECUTE;
-      outcome.attributes = normalizeAttributes(access.attributes);
-      outcome.shareability = consistentShareability(outcome.attributes, access.shareability);
       return 0;
     }
     const stage2 = this.#stage2;
     const shift = privilegeShift(access);
     const mayUpdate = access.update && access.purpose !== PREFETCH;
     const mode = (isProbe(access) ? PROBE : 0) | (mayUpdate ? UPDATE : 0);
-    const high = (page / TWO_32) | 0;
     const need = needOf(access) << shift;
     const event = stage2.translate(context, page | 0, high, need, mode, IN, outcome);
     if (event !== 0) return event;
@@ -479,9 +472,9 @@ export class Translator {
     outcome.page = stage2.pageHigh * TWO_32 + (stage2.pageLow >>> 0);
     outcome.sizeBits = stage2.pages + 12;
     outcome.permissions = (stage2.granted >>> shift) & 7;
-    outcome.attributes = combineAttributes(access.attributes, stage2.memAttr);
+    const attributes = combineAttributes(access.attributes, stage2.memAttr);
     const shareability = combineShareability(access.shareability, stage2.shareability);
-    outcome.shareability = consistentShareability(outcome.attributes, shareability);
+    outcome.attributeWord = attributes | (consistentShareability(attributes, shareability) << 8);
     return 0;
   }
 }

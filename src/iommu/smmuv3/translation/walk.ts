@@ -63,8 +63,8 @@ export class Walk {
     pageHigh: number,
     addresses: DescriptorAddresses | null,
   ): WalkEnd {
-    const { levelBits, highBits, granuleBits, bigEndian } = region;
-    const firstBlock = region.blockLevel;
+    const { levelBits, highBits, bigEndian } = region;
+    const tableMask = -1 << region.granuleBits;
     const outputShift = region.outputBits - 32;
     let level = region.startLevel;
     let shift = region.startShift;
@@ -73,6 +73,8 @@ export class Walk {
     let outputHigh = region.baseHigh;
     let hierarchy = 0;
     let steps = 0;
+    let low = 0;
+    let high = 0;
     let physicalLow = 0;
     let physicalHigh = 0;
     let end: WalkEnd = LEAF;
@@ -82,60 +84,52 @@ export class Walk {
         position < 32
           ? ((pageLow >>> position) | ((pageHigh << (31 - position)) << 1)) & mask
           : (pageHigh >>> (position - 32)) & mask;
-      let addressLow = outputLow | (index << 3);
-      let addressHigh = outputHigh;
+      physicalLow = outputLow | (index << 3);
+      physicalHigh = outputHigh;
       if (addresses !== null) {
-        this.pageLow = (addressLow >>> 12) | (addressHigh << 20);
-        this.pageHigh = addressHigh >>> 12;
+        const offset = physicalLow & 0xfff;
+        this.pageLow = (physicalLow >>> 12) | (physicalHigh << 20);
+        this.pageHigh = physicalHigh >>> 12;
         if (!addresses.translateForRead(this.pageLow, this.pageHigh)) {
           end = DENIED;
           break;
         }
-        addressLow = (addresses.pageLow << 12) | (addressLow & 0xfff);
-        addressHigh = (addresses.pageLow >>> 20) | (addresses.pageHigh << 12);
+        physicalLow = (addresses.pageLow << 12) | offset;
+        physicalHigh = (addresses.pageLow >>> 20) | (addresses.pageHigh << 12);
       }
       steps += 1;
-      const view = memory.readViewOf(addressLow, addressHigh);
-      physicalLow = addressLow;
-      physicalHigh = addressHigh;
+      const view = memory.readViewOf(physicalLow, physicalHigh);
       if (view === null) {
         end = ABORT;
         break;
       }
-      const at = addressLow & CHUNK_MASK;
-      const low = bigEndian ? view.getInt32(at + 4, false) : view.getInt32(at, true);
-      const high = bigEndian ? view.getInt32(at, false) : view.getInt32(at + 4, true);
-      // Bits 1:0: 3 is a table, at level 3 a page; 1 is a block where the level has them (D8.3, Table D8-48).
-      const type = low & 3;
-      const isTable = type === 3 && level < 3;
-      if (!isTable && (level === 3 ? type !== 3 : type !== 1 || level < firstBlock)) {
-        end = INVALID;
-        break;
-      }
+      const at = physicalLow & CHUNK_MASK;
+      low = bigEndian ? view.getInt32(at + 4, false) : view.getInt32(at, true);
+      high = bigEndian ? view.getInt32(at, false) : view.getInt32(at + 4, true);
       outputHigh = high & 0xffff;
       if (highBits === 1) outputHigh |= (high & 0x3_0000) | ((low & 0x300) << 10);
       else if (highBits === 2) outputHigh |= (low & 0xf000) << 4;
-      const sizeBits = isTable ? granuleBits : shift;
-      if (sizeBits < 32) {
-        outputLow = low & (-1 << sizeBits);
-      } else {
-        outputLow = 0;
-        outputHigh &= -1 << (sizeBits - 32);
+      // Bits 1:0: 3 is a table, at level 3 a page; 1 is a block where the level has them (D8.3, Table D8-48).
+      if ((low & 3) !== 3 || level === 3) {
+        const isLeaf = level === 3 ? (low & 3) === 3 : (low & 3) === 1 && level >= region.blockLevel;
+        if (!isLeaf) end = INVALID;
+        outputLow = shift < 32 ? low & (-1 << shift) : 0;
+        if (shift > 32) outputHigh &= -1 << (shift - 32);
+        if (isLeaf && outputHigh >>> outputShift !== 0) end = BEYOND;
+        break;
       }
       if (outputHigh >>> outputShift !== 0) {
         end = BEYOND;
         break;
       }
-      if (!isTable) {
-        this.low = low;
-        this.high = high;
-        break;
-      }
+      outputLow = low & tableMask;
       hierarchy |= high;
       level += 1;
       shift -= levelBits;
       mask = (1 << levelBits) - 1;
     }
+    this.low = low;
+    this.high = high;
     this.level = level;
     this.shift = shift;
     this.hierarchy = hierarchy;
