@@ -5,7 +5,7 @@ import type { Latency } from '../../sim/profile.ts';
 import { EventType, FaultClass } from '../spec/events.layout.ts';
 import { GATOS_ADDR, GATOS_CTRL, GATOS_PAR, GATOS_PAR_FAULT, GATOS_SID } from '../spec/registers.layout.ts';
 import type { Configuration } from './configuration.ts';
-import { type Features, outputAddressBits } from './features.ts';
+import { type Features, outputAddressBits, smallestGranuleBits } from './features.ts';
 import type { RegisterFile } from './register-file.ts';
 import { translationRelated } from './transactions.ts';
 import type { TranslationContext } from './translation/context.ts';
@@ -35,6 +35,8 @@ const REASONS: Readonly<Record<number, number>> = {
   [FaultClass.IN]: Reason.INPUT,
 };
 
+/** Normal memory, Write-Back, in MAIR format. */
+const WRITE_BACK = 0xff;
 /** Shareability of Device memory in a result (§9.1.4). */
 const OUTER_SHAREABLE = 2;
 
@@ -128,20 +130,16 @@ export class Atos {
     if (!context.stage1Enabled && access.page >= this.#pageLimit) {
       return this.#fail(EventType.F_ADDR_SIZE, Reason.STAGE_1, 0);
     }
+    // S1DSS skips stage 1: the input itself, of a size and with attributes that are ours to choose (§9.1.3).
     if (!context.stage1Enabled && type === Type.STAGE_1) {
-      // S1DSS skips stage 1: the input itself, of a size that is ours to choose (§9.1.3).
-      outcome.page = access.page;
-      outcome.sizeBits = features.GRAN4K === 1 ? 12 : 16;
-      outcome.attributes = 0xff;
-      outcome.shareability = OUTER_SHAREABLE;
-      return this.#succeed(outcome);
+      return this.#succeed(access.page, smallestGranuleBits(features), WRITE_BACK, OUTER_SHAREABLE);
     }
     const event =
       type === Type.STAGE_1
         ? translator.translateStage1(context, access, outcome)
         : translator.translate(context, access, outcome);
     if (event !== 0) return this.#translationFault(event, type, outcome);
-    return this.#succeed(outcome);
+    return this.#succeed(outcome.page, outcome.sizeBits, outcome.attributes, outcome.shareability);
   }
 
   /** An event of the CD look-up. */
@@ -171,17 +169,17 @@ export class Atos {
     return false;
   }
 
-  #succeed(outcome: Outcome): boolean {
+  #succeed(page: number, sizeBits: number, attributes: number, shareability: number): boolean {
     const view = this.#result;
     clear(view);
-    const pages = 2 ** (outcome.sizeBits - 12);
+    const pages = 2 ** (sizeBits - 12);
     // Larger than a page: the lowest set bit N of the address says 2^(N+1) bytes (§6.3.40).
-    const address = outcome.page - (outcome.page % pages) + (pages > 1 ? pages / 2 : 0);
+    const address = page - (page % pages) + (pages > 1 ? pages / 2 : 0);
     GATOS_PAR.ADDR.set(view, 0, address);
     GATOS_PAR.Size.set(view, 0, pages > 1 ? 1 : 0);
-    const device = outcome.attributes < 0x10;
-    GATOS_PAR.SH.set(view, 0, device ? OUTER_SHAREABLE : outcome.shareability);
-    GATOS_PAR.ATTR.set(view, 0, outcome.attributes);
+    const device = attributes < 0x10;
+    GATOS_PAR.SH.set(view, 0, device ? OUTER_SHAREABLE : shareability);
+    GATOS_PAR.ATTR.set(view, 0, attributes);
     return true;
   }
 }
