@@ -1,6 +1,7 @@
 /** Linux error numbers (asm-generic/errno.h), as a system call returns them: negative. */
 export const Errno = {
   OK: 0,
+  EPERM: -1,
   ENOENT: -2,
   EIO: -5,
   E2BIG: -7,

@@ -46,6 +46,11 @@ export interface FaultGroup {
   readonly pages: readonly PageFault[];
   /** Virtual time at which the driver took the (last) record from its queue. */
   readonly receivedNs: number;
+  /**
+   * Virtual time at which the driver last saw that queue empty: the device asked after it. A request older than the
+   * answer for its page is a duplicate; one that is surely younger used a stale translation. By default `receivedNs`.
+   */
+  readonly notBeforeNs?: number;
 }
 
 /** A fault that no answer can repair, as the event queue reported it. */
@@ -158,4 +163,36 @@ export interface Iommu {
   block(device: IommuDevice): Steps;
   /** Answers a group once. An answer for a group that is no longer pending is dropped and logged. */
   respond(group: FaultGroup, response: FaultResponse): Steps;
+}
+
+/** Stage 1 tables that a guest keeps in its own memory, as its own STE describes them. */
+export interface GuestTables {
+  /** Guest physical address of the context descriptors (STE.S1ContextPtr). */
+  readonly contextTable: number;
+  /** log2 of their number (STE.S1CDMax). */
+  readonly contextBits: number;
+  /** STE.S1Fmt: 0 linear, 1 and 2 two-level with second levels of 4 and 64 KiB. */
+  readonly contextFormat: 0 | 1 | 2;
+  /** Accesses without PASID, where there are several descriptors (STE.S1DSS). */
+  readonly withoutPasid: 'abort' | 'bypass' | 'translate';
+}
+
+/** An IOMMU that lets a guest translate first. */
+export interface NestingIommu extends Iommu {
+  /**
+   * An address space whose first stage is the guest's: its mappings are none of ours (`map` and its kin answer
+   * -EOPNOTSUPP), and faults of the first stage go to its handler, those of the second to the handler of `parent`. It
+   * takes all PASIDs of a device. @throws RangeError where the IOMMU cannot nest.
+   */
+  createGuestDomain(parent: IommuDomain, tables: GuestTables): IommuDomain;
+  /**
+   * Carries out a guest's invalidation commands (16 bytes each) for what it translates, and waits for them. The number
+   * carried out: less than given means that the next one is none that a guest may issue. `deviceOf` maps the StreamIDs
+   * that the guest knows.
+   */
+  invalidateGuest(
+    domain: IommuDomain,
+    commands: DataView,
+    deviceOf: (streamId: number) => IommuDevice | null,
+  ): Steps<number>;
 }

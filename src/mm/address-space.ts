@@ -103,7 +103,7 @@ export class AddressSpace {
 
   /** For {@link HostMemory.invalidate}. */
   *notify(start: number, end: number): Steps {
-    for (const notifier of this.#notifiers) yield* notifier.invalidate(start, end);
+    for (const notifier of [...this.#notifiers]) yield* notifier.invalidate(start, end);
   }
 
   /** Private anonymous memory: its address, -EINVAL or -EEXIST for a bad fixed address, -ENOMEM without room. */
@@ -196,6 +196,14 @@ export class AddressSpace {
       done += 1;
     }
     return done;
+  }
+
+  /** The frame that `address` shows at this moment, or -1 where there is none or it is about to change. */
+  frameAt(address: number): number {
+    const area = this.find(address);
+    if (area === undefined) return -1;
+    const index = area.indexOf(address);
+    return area.store.isBusy(index) ? -1 : area.store.frame(index);
   }
 
   /** Unpins `count` frames of `frames` from `from` on. */

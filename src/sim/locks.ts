@@ -105,16 +105,31 @@ export class RangeLock {
   *lock(start: number, end: number): Steps<HeldRange> {
     assert(start < end, `${this.name}: [${start}, ${end}) is empty`);
     while (this.#meets(start, end)) yield this.#waiters;
-    const range: HeldRange = { name: this.name, start, end };
-    this.#held.add(range);
-    this.#scheduler.running.held.add(range);
-    return range;
+    return this.#hold(start, end);
+  }
+
+  /** Holds `[start, end)` where nobody's range meets it, else null at once. */
+  tryLock(start: number, end: number): HeldRange | null {
+    assert(start < end, `${this.name}: [${start}, ${end}) is empty`);
+    return this.#meets(start, end) ? null : this.#hold(start, end);
+  }
+
+  /** Whether a holder's range meets `[start, end)`. */
+  isHeld(start: number, end: number): boolean {
+    return this.#meets(start, end);
   }
 
   unlock(range: HeldRange): void {
     const task = this.#scheduler.running;
     assert(task.held.delete(range) && this.#held.delete(range), `${task.name} unlocks a range it does not hold`);
     this.#waiters.wakeAll();
+  }
+
+  #hold(start: number, end: number): HeldRange {
+    const range: HeldRange = { name: this.name, start, end };
+    this.#held.add(range);
+    this.#scheduler.running.held.add(range);
+    return range;
   }
 
   #meets(start: number, end: number): boolean {

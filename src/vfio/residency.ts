@@ -1,0 +1,127 @@
+/**
+ * The pages that faults mapped, in the order in which they were mapped, and the limit on them. Faults reserve room before
+ * they map, so that the limit holds however many are in flight.
+ */
+import { assert } from '../assert.ts';
+import type { Mapping } from './mapping.ts';
+
+const INITIAL_SLOTS = 1024;
+
+export class Residency {
+  #limit = Number.POSITIVE_INFINITY;
+  #pages = 0;
+  #reserved = 0;
+  #peak = 0;
+  /** A doubly linked list in arrays; slot 0 is its head and its tail. */
+  #next = new Int32Array(INITIAL_SLOTS);
+  #previous = new Int32Array(INITIAL_SLOTS);
+  #page = new Int32Array(INITIAL_SLOTS);
+  readonly #mapping: (Mapping | null)[] = [null];
+  #unused = 0;
+
+  /** Most pages at one time; Infinity: no limit. */
+  get limitPages(): number {
+    return this.#limit;
+  }
+
+  set limitPages(pages: number) {
+    assert(pages >= 1, `a residency limit of ${pages} pages`);
+    this.#limit = pages;
+  }
+
+  get pages(): number {
+    return this.#pages;
+  }
+
+  get peakPages(): number {
+    return this.#peak;
+  }
+
+  /** Pages beyond the limit if `more` were reserved as well. */
+  excess(more: number): number {
+    return this.#pages + this.#reserved + more - this.#limit;
+  }
+
+  reserve(count: number): void {
+    this.#reserved += count;
+  }
+
+  unreserve(count: number): void {
+    assert(count <= this.#reserved, `${count} pages of ${this.#reserved} reserved are given back`);
+    this.#reserved -= count;
+  }
+
+  /** A page was mapped: it is the youngest now. */
+  add(mapping: Mapping, page: number): void {
+    const slots = mapping.faults?.residencySlots;
+    assert(slots !== undefined && slots[page] === 0, `page ${page} of mapping ${mapping.id} is not resident yet`);
+    const slot = this.#take();
+    const last = this.#previous[0] ?? 0;
+    this.#page[slot] = page;
+    this.#mapping[slot] = mapping;
+    this.#previous[slot] = last;
+    this.#next[slot] = 0;
+    this.#next[last] = slot;
+    this.#previous[0] = slot;
+    slots[page] = slot;
+    this.#pages += 1;
+    if (this.#pages > this.#peak) this.#peak = this.#pages;
+  }
+
+  remove(mapping: Mapping, page: number): void {
+    const slots = mapping.faults?.residencySlots;
+    const slot = slots?.[page] ?? 0;
+    assert(slots !== undefined && slot > 0, `page ${page} of mapping ${mapping.id} is resident`);
+    const next = this.#next[slot] ?? 0;
+    const previous = this.#previous[slot] ?? 0;
+    this.#next[previous] = next;
+    this.#previous[next] = previous;
+    slots[page] = 0;
+    this.#mapping[slot] = null;
+    this.#next[slot] = this.#unused;
+    this.#unused = slot;
+    this.#pages -= 1;
+  }
+
+  /** Slot of the page that was mapped longest ago, or 0. */
+  get oldest(): number {
+    return this.#next[0] ?? 0;
+  }
+
+  /** The slot mapped after `slot`, or 0. */
+  after(slot: number): number {
+    return this.#next[slot] ?? 0;
+  }
+
+  pageAt(slot: number): number {
+    return this.#page[slot] ?? 0;
+  }
+
+  mappingAt(slot: number): Mapping {
+    const mapping = this.#mapping[slot];
+    assert(mapping !== null && mapping !== undefined, `residency slot ${slot} is in use`);
+    return mapping;
+  }
+
+  #take(): number {
+    if (this.#unused !== 0) {
+      const slot = this.#unused;
+      this.#unused = this.#next[slot] ?? 0;
+      return slot;
+    }
+    const slot = this.#mapping.length;
+    if (slot === this.#page.length) {
+      this.#next = grown(this.#next);
+      this.#previous = grown(this.#previous);
+      this.#page = grown(this.#page);
+    }
+    this.#mapping.push(null);
+    return slot;
+  }
+}
+
+function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(array.length * 2);
+  larger.set(array);
+  return larger;
+}

@@ -1,0 +1,39 @@
+/** VFIO_UPDATE_VADDR: the memory behind mappings moves to other virtual addresses while devices go on using it. */
+import { Errno } from '../errno.ts';
+import type { AddressSpace } from '../mm/address-space.ts';
+import type { Steps } from '../sim/task.ts';
+import type { Type1, UnmapRequest } from './type1.ts';
+
+/** VFIO_DMA_UNMAP_FLAG_VADDR: faults on the mappings wait for a new address. Bytes, or -EINVAL and nothing is changed. */
+export function* invalidateVaddr(type1: Type1, request: UnmapRequest): Steps<number> {
+  return yield* type1.exclusively(function* (): Steps<number> {
+    const mappings = type1.covered(request);
+    if (mappings === null || mappings.some((mapping) => mapping.vaddrInvalid)) return Errno.EINVAL;
+    let bytes = 0;
+    for (const mapping of mappings) {
+      mapping.vaddrInvalid = true;
+      bytes += mapping.size;
+    }
+    return bytes;
+  });
+}
+
+/**
+ * VFIO_DMA_MAP_FLAG_VADDR: the mapping of exactly this range is at `vaddr` now. -ENOENT where nothing is mapped, -EINVAL
+ * where its address was not taken away before, -EPERM in another address space.
+ */
+export function* setVaddr(type1: Type1, space: AddressSpace, iova: number, size: number, vaddr: number): Steps<number> {
+  return yield* type1.exclusively(function* (): Steps<number> {
+    const { io } = type1;
+    const mapping = io.mappings.first(iova, iova + size);
+    if (mapping === null) return Errno.ENOENT;
+    if (!mapping.vaddrInvalid || mapping.iova !== iova || mapping.size !== size) return Errno.EINVAL;
+    if (mapping.space !== space) return Errno.EPERM;
+    // Pages that faults mapped are looked after under the new address from now on; the old one may show others by now.
+    if (mapping.faults !== null) yield* io.moveMapping(mapping, vaddr);
+    else mapping.vaddr = vaddr;
+    mapping.vaddrInvalid = false;
+    mapping.vaddrChanged.wakeAll();
+    return Errno.OK;
+  });
+}
