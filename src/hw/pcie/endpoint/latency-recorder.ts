@@ -18,6 +18,11 @@ export class LatencyRecorder {
     return this.#count;
   }
 
+  /** Every sample, in the order of recording. */
+  get samples(): Float64Array {
+    return this.#samples.slice(0, this.#count);
+  }
+
   get meanNs(): number {
     return this.#count === 0 ? 0 : this.#sum / this.#count;
   }

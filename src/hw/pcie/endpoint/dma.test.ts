@@ -1,0 +1,551 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type PcieBoardOptions, pcieBoard } from '../../../../test/support/pcie-board.ts';
+import { Random } from '../../../sim/random.ts';
+import { AddressType, type Completion, type MemoryRequest, NO_PASID, ResponseCode } from '../tlp.ts';
+import { DmaOutcome, DmaTransfer } from './dma-transfer.ts';
+import { EndpointFunction, type EndpointOptions } from './endpoint-function.ts';
+
+const IDENTITY = { vendor: 0x1234, device: 0x5678, classCode: 0, revision: 0 };
+const DEVFN = 8;
+const PAGE = 4096;
+
+interface Features {
+  readonly ats?: boolean;
+  readonly credits?: number;
+  readonly pasid?: boolean;
+}
+
+function bench(features: Features, board: PcieBoardOptions = {}, endpoint: Partial<EndpointOptions> = {}) {
+  const made = pcieBoard(board);
+  const target = new EndpointFunction(IDENTITY, { clock: made.clock, name: 'endpoint', lanes: 8, ...endpoint });
+  made.root.plug(DEVFN, target);
+  made.enable(DEVFN, features);
+  const finished: DmaTransfer[] = [];
+  const transfer = () => new DmaTransfer((done) => finished.push(done));
+  const load = (page: number, offset: number, length: number, changes: Partial<DmaTransfer> = {}) => {
+    const made = Object.assign(transfer(), changes);
+    target.dma.start(made.prepare(false, page, offset, new Uint8Array(length), 0, length));
+    return made;
+  };
+  const store = (page: number, offset: number, bytes: Uint8Array, changes: Partial<DmaTransfer> = {}) => {
+    const made = Object.assign(transfer(), changes);
+    target.dma.start(made.prepare(true, page, offset, bytes, 0, bytes.length));
+    return made;
+  };
+  return { ...made, target, dma: target.dma, finished, load, store };
+}
+
+type Bench = ReturnType<typeof bench>;
+
+/** The bytes that `length` bytes at I/O virtual page `page` and `offset` hold. */
+function contents(b: Bench, page: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const at = offset + done;
+    const count = Math.min(PAGE - (at % PAGE), length - done);
+    b.memory.read(b.agent.physical(page + Math.floor(at / PAGE)) * PAGE + (at % PAGE), bytes, done, count);
+    done += count;
+  }
+  return bytes;
+}
+
+const MODES: readonly [string, Features][] = [
+  ['untranslated', {}],
+  ['translated', { ats: true }],
+  ['translated with page requests', { ats: true, credits: 16 }],
+];
+
+describe.each(MODES)('%s', (_name, features) => {
+  test('bytes of any length at any offset arrive, cut at pages', () => {
+    const lengths = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 5 * PAGE }));
+    fc.assert(
+      fc.property(lengths, fc.integer({ min: 0, max: PAGE - 1 }), fc.boolean(), (length, offset, slow) => {
+        const b = bench(features, slow ? { linkNs: 100, agent: { memoryNs: 50 } } : {});
+        for (let page = 0; page < 8; page++) b.agent.map(0x100 + page, true);
+        const bytes = new Random('bytes').bytes(length);
+        b.store(0x100, offset, bytes);
+        b.run();
+        expect(b.finished).toHaveLength(1);
+        expect(contents(b, 0x100, offset, length)).toEqual(bytes);
+        const back = b.load(0x100, offset, length);
+        b.run();
+        expect(back.outcome).toBe(DmaOutcome.DONE);
+        expect(back.transferred).toBe(length);
+        expect(back.data).toEqual(bytes);
+        const pages = Math.floor((offset + length - 1) / PAGE) + 1;
+        expect([b.dma.counters.reads, b.dma.counters.writes]).toEqual([pages, pages]);
+        expect([b.dma.counters.bytesRead, b.dma.counters.bytesWritten]).toEqual([length, length]);
+        expect(b.dma.busy).toBe(false);
+      }),
+      { numRuns: 25 },
+    );
+  });
+});
+
+describe('untranslated requests', () => {
+  test('an access that stalls waits, and others to its page wait behind it: one fault a page', () => {
+    const b = bench({}, { linkNs: 100, agent: { serviceNs: 1600, memoryNs: 50 } });
+    const first = b.load(5, 0, 100);
+    const second = b.load(5, 200, 100);
+    const third = b.load(6, 0, 100);
+    b.run();
+    expect([first, second, third].map((t) => t.outcome)).toEqual([0, 0, 0]);
+    expect(b.agent.faults).toEqual([
+      { page: 5, write: false },
+      { page: 6, write: false },
+    ]);
+    expect(b.dma.counters).toMatchObject({ stalls: 2, coalesced: 1 });
+    // One thread serves both, 1600 ns each.
+    expect(b.dma.faultLatency.summary()).toEqual({ count: 2, p50: 1600, p99: 3200, max: 3200 });
+  });
+
+  test('a stalled read has its memory access and its way back still to come', () => {
+    const b = bench({}, { linkNs: 100, agent: { serviceNs: 1000, memoryNs: 50 } });
+    b.load(5, 0, 100);
+    b.run();
+    expect(b.clock.now).toBe(1000 + 50 + 100);
+  });
+
+  test('a read of what will be written asks for permission to write: one fault, not two', () => {
+    const b = bench({});
+    const fetched = b.load(5, 0, 64, { forWrite: true });
+    b.run();
+    expect(fetched.outcome).toBe(DmaOutcome.DONE);
+    b.store(5, 48, new Uint8Array(16));
+    b.run();
+    expect(b.agent.faults).toEqual([{ page: 5, write: true }]);
+    // The request that asked wrote nothing.
+    expect(b.dma.counters).toMatchObject({ writes: 1, bytesWritten: 16 });
+  });
+
+  test('an abort fails the transfer, with the bytes before it', () => {
+    const b = bench({}, { agent: { onFault: 'abort' } });
+    b.agent.map(5, false);
+    b.agent.map(7, false);
+    const failed = b.load(5, 4000, 2 * PAGE);
+    b.run();
+    expect(failed.outcome).toBe(DmaOutcome.REFUSED);
+    expect(failed.transferred).toBe(96);
+    expect(b.dma.counters.aborted).toBe(1);
+    // Received Target Abort.
+    expect(b.read32(b.config(DEVFN, 4)) >>> 16).toBe(0x1010);
+  });
+
+  test('a stalled access that is aborted fails, and so do those behind it that wanted the same', () => {
+    const b = bench({}, { agent: { serve: (_page, write) => write } });
+    const reads = [b.load(5, 0, 8), b.load(5, 8, 8)];
+    const write = b.store(5, 16, new Uint8Array(8));
+    b.run();
+    expect(reads.map((t) => t.outcome)).toEqual([DmaOutcome.REFUSED, DmaOutcome.REFUSED]);
+    expect(write.outcome).toBe(DmaOutcome.DONE);
+    expect(b.agent.faults).toHaveLength(2);
+  });
+
+  test('bus mastering off: refused', () => {
+    const b = bench({});
+    b.write32(b.config(DEVFN, 4), 0);
+    expect(b.load(5, 0, 8).outcome).toBe(DmaOutcome.REFUSED);
+    expect(b.finished).toHaveLength(1);
+  });
+
+  test('a transfer that fails half-way sends no more of its pages', () => {
+    const b = bench({}, { agent: { onFault: 'abort' } }, { lanes: 2 });
+    const failed = b.load(5, 0, 40 * PAGE);
+    b.run();
+    expect(failed.outcome).toBe(DmaOutcome.REFUSED);
+    expect(failed.transferred).toBe(0);
+    expect(b.agent.faults.length).toBeLessThanOrEqual(2);
+    expect(b.finished).toHaveLength(1);
+    expect(b.load(5, 0, 0).outcome).toBe(DmaOutcome.REFUSED);
+  });
+});
+
+describe('translated requests', () => {
+  test('a translation is asked for once, reads without write permission, and serves later accesses', () => {
+    const b = bench({ ats: true });
+    b.agent.map(5, true);
+    b.load(5, 0, 100);
+    b.load(5, 100, 100);
+    expect(b.agent.translations).toEqual([{ page: 5, noWrite: true, pasid: NO_PASID }]);
+    expect(b.dma.counters).toMatchObject({ translationRequests: 1, cacheHits: 1 });
+  });
+
+  test('a read-only translation is no good for a write: it asks again', () => {
+    const b = bench({ ats: true });
+    b.agent.map(5, false);
+    b.load(5, 0, 8);
+    b.agent.map(5, true);
+    expect(b.store(5, 0, new Uint8Array(8)).outcome).toBe(DmaOutcome.DONE);
+    expect(b.agent.translations.map((t) => t.noWrite)).toEqual([true, false]);
+  });
+
+  test('no translation and no page requests: denied', () => {
+    const b = bench({ ats: true });
+    expect(b.load(5, 0, 8).outcome).toBe(DmaOutcome.DENIED);
+    b.agent.map(5, false);
+    expect(b.store(5, 0, new Uint8Array(8)).outcome).toBe(DmaOutcome.DENIED);
+  });
+
+  test('accesses that miss together ask for one translation', () => {
+    const b = bench({ ats: true }, { linkNs: 100 });
+    b.agent.map(5, true);
+    for (let at = 0; at < 4; at++) b.load(5, 8 * at, 8);
+    b.run();
+    expect(b.agent.translations).toHaveLength(1);
+    expect(b.dma.counters).toMatchObject({ coalesced: 3, reads: 4 });
+    // Translation there and back, then the accesses side by side.
+    expect(b.clock.now).toBe(400);
+  });
+
+  test('a translation asked for is void when an invalidation met it', () => {
+    const b = bench({ ats: true }, { linkNs: 100 });
+    b.agent.map(5, true);
+    b.store(5, 0, Uint8Array.of(1));
+    b.clock.after(50, () => b.agent.map(5, true, b.agent.physical(5) + 1));
+    let completedAt = -1;
+    b.clock.after(60, () =>
+      b.target.invalidate({ page: 4, pages: 4, pasid: NO_PASID, global: false }, () => {
+        completedAt = b.clock.now;
+      }),
+    );
+    b.run();
+    expect(completedAt).toBe(60);
+    expect(b.dma.counters).toMatchObject({ staleTranslations: 1, translationRequests: 2 });
+    expect(contents(b, 5, 0, 1)).toEqual(Uint8Array.of(1));
+  });
+
+  test('an invalidation is complete when no access uses the translation any more', () => {
+    const b = bench({ ats: true }, { linkNs: 100, agent: { memoryNs: 500 } });
+    b.agent.map(5, true);
+    b.agent.map(6, true);
+    b.store(5, 0, new Uint8Array(8));
+    b.run();
+    const start = b.clock.now;
+    b.store(5, 0, new Uint8Array(8));
+    const done: [string, number][] = [];
+    const note = (name: string) => () => {
+      done.push([name, b.clock.now - start]);
+    };
+    b.target.invalidate({ page: 6, pages: 1, pasid: NO_PASID, global: false }, note('other page'));
+    b.target.invalidate({ page: 5, pages: 1, pasid: 3, global: false }, note('other PASID'));
+    b.target.invalidate({ page: 0, pages: Number.POSITIVE_INFINITY, pasid: NO_PASID, global: false }, note('all'));
+    b.run();
+    expect(done).toEqual([
+      ['other page', 0],
+      ['other PASID', 0],
+      ['all', 600],
+    ]);
+    expect(b.dma.counters.invalidationsWaited).toBe(1);
+    // Nothing is cached any more.
+    b.store(5, 0, new Uint8Array(8));
+    expect(b.dma.counters.translationRequests).toBe(2);
+  });
+
+  test('disabling ATS forgets translations, under way or cached; requests are untranslated again', () => {
+    const b = bench({ ats: true }, { linkNs: 100 });
+    b.agent.map(5, true);
+    const seen: number[] = [];
+    const memory = b.agent.memory.bind(b.agent);
+    b.agent.memory = (request: MemoryRequest): Completion => {
+      seen.push(request.addressType);
+      return memory(request);
+    };
+    b.load(5, 0, 8);
+    b.run(50);
+    b.write32(b.config(DEVFN, 0x104), 0);
+    b.run();
+    b.load(5, 0, 8);
+    b.run();
+    expect(seen).toEqual([AddressType.UNTRANSLATED, AddressType.UNTRANSLATED]);
+    expect(b.target.cache?.size).toBe(0);
+  });
+
+  test('an untranslated-only answer sends the access untranslated', () => {
+    const b = bench({ ats: true });
+    b.agent.map(5, true);
+    const translate = b.agent.translate.bind(b.agent);
+    b.agent.translate = (request) => {
+      translate(request);
+      request.answer.untranslatedOnly = true;
+    };
+    const seen: number[] = [];
+    const memory = b.agent.memory.bind(b.agent);
+    b.agent.memory = (request: MemoryRequest): Completion => {
+      seen.push(request.addressType);
+      return memory(request);
+    };
+    b.load(5, 0, 8);
+    b.load(5, 0, 8);
+    expect(seen).toEqual([AddressType.UNTRANSLATED, AddressType.UNTRANSLATED]);
+    expect(b.agent.translations).toHaveLength(1);
+  });
+
+  test.each([1, 4] as const)('a translation completion with status %i fails the access', (status) => {
+    const b = bench({ ats: true, credits: 4 });
+    b.agent.translate = (request) => {
+      request.answer.status = status;
+    };
+    expect(b.load(5, 0, 8).outcome).toBe(DmaOutcome.REFUSED);
+    expect(b.agent.messages).toEqual([]);
+  });
+
+  test('the observer sees which page was asked for and which was accessed', () => {
+    const seen: number[][] = [];
+    const b = bench(
+      { ats: true, pasid: true },
+      {},
+      {
+        observe: (page, translated, write, pasid, offset, length) =>
+          seen.push([page, translated, write ? 1 : 0, pasid, offset, length]),
+      },
+    );
+    const to = b.agent.map(5, true);
+    b.store(5, 4, new Uint8Array(8), { pasid: 9 });
+    b.write32(b.config(DEVFN, 0x104), 0);
+    b.load(5, 4, 8);
+    expect(seen).toEqual([
+      [5, to, 1, 9, 4, 8],
+      [5, -1, 0, NO_PASID, 4, 8],
+    ]);
+  });
+});
+
+describe('page requests', () => {
+  test('the pages of a transfer are asked for together, and each once', () => {
+    const b = bench({ ats: true, credits: 16 }, { linkNs: 100, agent: { serviceNs: 1000 } });
+    b.store(5, 100, new Uint8Array(3 * PAGE));
+    b.load(6, 0, 16);
+    b.run();
+    expect(b.finished.map((t) => t.outcome)).toEqual([0, 0]);
+    expect(b.agent.messages.map((m) => [m.groupIndex, m.page, m.read, m.write, m.last])).toEqual([
+      [0, 5, false, true, false],
+      [0, 6, false, true, false],
+      [0, 7, false, true, false],
+      [0, 8, false, true, true],
+    ]);
+    expect(b.dma.counters).toMatchObject({ pageRequests: 4, coalesced: 1, retries: 0 });
+    // From the refused translation: request, four pages of service, response, second translation.
+    expect(b.dma.faultLatency.summary()).toEqual({ count: 4, p50: 4400, p99: 4400, max: 4400 });
+  });
+
+  test('what will be written is asked for with both permissions', () => {
+    const b = bench({ ats: true, credits: 16 });
+    b.load(5, 0, 64, { forWrite: true });
+    b.run();
+    b.store(5, 0, new Uint8Array(8));
+    b.run();
+    expect(b.agent.messages.map((m) => [m.page, m.read, m.write])).toEqual([[5, true, true]]);
+  });
+
+  test('Invalid Request aborts the access', () => {
+    const b = bench({ ats: true, credits: 16 }, { agent: { serve: (page) => page !== 6 } });
+    const failed = b.load(5, 0, 3 * PAGE, {});
+    b.run();
+    // One group, one answer: all its pages fail.
+    expect(failed.outcome).toBe(DmaOutcome.INVALID);
+    expect(failed.transferred).toBe(0);
+    expect(b.dma.counters.aborted).toBe(3);
+  });
+
+  test('Response Failure aborts every access that waits, and the next one at once', () => {
+    const b = bench({ ats: true, credits: 16 }, {}, { maxGroupPages: 1 });
+    b.agent.automatic = false;
+    const waiting = [b.load(5, 0, 8), b.load(6, 0, 8)];
+    b.run();
+    b.agent.respond(b.agent.messages[0] as never, ResponseCode.RESPONSE_FAILURE);
+    b.run();
+    expect(waiting.map((t) => t.outcome)).toEqual([DmaOutcome.FAILURE, DmaOutcome.FAILURE]);
+    expect(b.load(7, 0, 8).outcome).toBe(DmaOutcome.DENIED);
+    expect(b.target.pri?.responseFailure).toBe(true);
+  });
+
+  test('success without a translation is retried with growing pauses, and bounded', () => {
+    const b = bench({ ats: true, credits: 16 }, { linkNs: 100 }, { maxRetries: 5, retryPauseNs: 1000 });
+    b.agent.automatic = false;
+    const answered = new Set<number>();
+    const pump = () => {
+      for (const message of b.agent.messages) {
+        if (answered.has(message.groupIndex)) continue;
+        answered.add(message.groupIndex);
+        b.agent.respond(message, ResponseCode.SUCCESS);
+      }
+    };
+    const failed = b.load(5, 0, 8);
+    for (;;) {
+      pump();
+      if (!b.clock.fireNext()) break;
+    }
+    expect(failed.outcome).toBe(DmaOutcome.RETRIES);
+    expect(b.dma.counters).toMatchObject({ retries: 6, retriesExhausted: 1, aborted: 1, pageRequests: 1 });
+    // Seven translations and six round trips of messages, and pauses of 1, 2, 4, 8 and 16 µs.
+    expect(b.clock.now).toBe(7 * 200 + 6 * 200 + 31_000);
+  });
+
+  test('an access whose page comes only after a few retries succeeds', () => {
+    const b = bench({ ats: true, credits: 16 });
+    b.agent.automatic = false;
+    let answers = 0;
+    const send = b.agent.pageRequest.bind(b.agent);
+    b.agent.pageRequest = (message) => {
+      send(message);
+      answers += 1;
+      if (answers === 3) b.agent.map(5, true);
+      b.agent.respond(message, ResponseCode.SUCCESS);
+    };
+    const done = b.load(5, 0, 8);
+    b.run();
+    expect(done.outcome).toBe(DmaOutcome.DONE);
+    expect(b.dma.counters).toMatchObject({ retries: 2, pageRequests: 1, retriesExhausted: 0 });
+    expect(b.dma.faultLatency.count).toBe(1);
+  });
+
+  test('virtual functions share the unit of the physical function, each in its own name', () => {
+    const b = bench({ ats: true, credits: 2 }, { linkNs: 100 });
+    const virtual = new EndpointFunction(IDENTITY, {
+      clock: b.clock,
+      name: 'virtual',
+      lanes: 4,
+      sharedPageRequests: b.target.pageRequests ?? undefined,
+    });
+    b.root.plug(9, virtual);
+    expect(virtual.pri).toBe(null);
+    b.write(b.config(9, 4), 2, 6);
+    b.write(b.config(9, 0x106), 2, 0x8000);
+    b.agent.automatic = false;
+    b.load(5, 0, 8);
+    const done: DmaTransfer[] = [];
+    const start = () => {
+      const transfer = new DmaTransfer((t) => done.push(t));
+      virtual.dma.start(transfer.prepare(false, 5, 0, new Uint8Array(8), 0, 8));
+    };
+    start();
+    b.run();
+    expect(b.agent.messages.map((m) => [m.requesterId, m.page, m.last])).toEqual([
+      [8, 5, true],
+      [9, 5, true],
+    ]);
+    // A third waits: the two share two credits.
+    virtual.dma.start(new DmaTransfer(() => {}).prepare(false, 6, 0, new Uint8Array(8), 0, 8));
+    b.run();
+    expect(b.agent.messages).toHaveLength(2);
+    // A reset of the virtual function leaves the physical function's request alone, and the credit out.
+    virtual.reset();
+    expect(b.target.pageRequests?.outstanding).toBe(2);
+    b.agent.map(5, false);
+    for (const message of [...b.agent.messages]) b.agent.respond(message, ResponseCode.SUCCESS);
+    b.run();
+    expect(done).toEqual([]);
+    expect(b.finished.map((t) => t.outcome)).toEqual([DmaOutcome.DONE]);
+    expect(b.target.pageRequests?.counters.unexpected).toBe(0);
+    expect(b.target.pageRequests?.outstanding).toBe(0);
+  });
+});
+
+describe('PASID', () => {
+  test('without the capability enabled, or beyond its width, nothing is sent', () => {
+    const off = bench({});
+    expect(off.load(5, 0, 8, { pasid: 1 }).outcome).toBe(DmaOutcome.NO_PASID);
+    const narrow = bench({ pasid: true }, {}, { pasidBits: 8 });
+    expect(narrow.load(5, 0, 8, { pasid: 256 }).outcome).toBe(DmaOutcome.NO_PASID);
+    expect(narrow.agent.faults).toEqual([]);
+  });
+
+  test('untranslated and translation requests carry it, translated ones do not', () => {
+    const b = bench({ ats: true, pasid: true });
+    b.agent.map(5, true);
+    const seen: [number, number][] = [];
+    const memory = b.agent.memory.bind(b.agent);
+    b.agent.memory = (request: MemoryRequest): Completion => {
+      seen.push([request.addressType, request.pasid]);
+      return memory(request);
+    };
+    b.load(5, 0, 8, { pasid: 3 });
+    expect(b.agent.translations.map((t) => t.pasid)).toEqual([3]);
+    b.write32(b.config(DEVFN, 0x104), 0);
+    b.load(5, 0, 8, { pasid: 3 });
+    expect(seen).toEqual([
+      [AddressType.TRANSLATED, NO_PASID],
+      [AddressType.UNTRANSLATED, 3],
+    ]);
+  });
+
+  test('the same page of two address spaces is two pages', () => {
+    const b = bench({ ats: true, credits: 16, pasid: true }, { linkNs: 100 });
+    b.load(5, 0, 8, { pasid: 3 });
+    b.load(5, 0, 8, { pasid: 4 });
+    b.run();
+    expect(b.agent.messages.map((m) => [m.pasid, m.page, m.last])).toEqual([
+      [3, 5, true],
+      [4, 5, true],
+    ]);
+    expect(b.dma.counters.coalesced).toBe(0);
+  });
+});
+
+describe('giving up', () => {
+  test('a stalled access runs out unseen; its lane serves again then', () => {
+    const b = bench({}, {}, { lanes: 1 });
+    b.agent.hold = true;
+    const old = b.load(5, 0, 8);
+    b.dma.abandon();
+    expect(b.dma.busy).toBe(true);
+    // Transactions Pending (PCI_EXP_DEVSTA_TRPND).
+    expect(b.read(b.config(DEVFN, 0x4a), 2)).toBe(0x20);
+    const next = b.load(6, 0, 8);
+    b.agent.map(6, false);
+    b.run();
+    expect(next.busy).toBe(true);
+    b.agent.release(b.agent.held[0] as MemoryRequest);
+    b.run();
+    expect(old.busy).toBe(false);
+    expect(b.finished).not.toContain(old);
+    expect(b.finished).toContain(next);
+    expect(b.read(b.config(DEVFN, 0x4a), 2)).toBe(0);
+  });
+
+  test('page requests, translations, accesses and followers are all given up; nobody hears of them', () => {
+    const b = bench({ ats: true, credits: 16 }, { linkNs: 100 });
+    b.agent.automatic = false;
+    b.load(5, 0, 8);
+    b.load(5, 8, 8);
+    b.run();
+    b.agent.map(7, true);
+    b.load(7, 0, 8);
+    b.run(b.clock.now + 50);
+    b.load(8, 0, 8);
+    b.dma.abandon();
+    b.run();
+    expect(b.finished).toEqual([]);
+    expect(b.dma.busy).toBe(false);
+    b.agent.map(5, true);
+    for (const message of [...b.agent.messages]) b.agent.respond(message, ResponseCode.SUCCESS);
+    b.run();
+    expect(b.finished).toEqual([]);
+    expect(b.target.pageRequests?.outstanding).toBe(0);
+  });
+
+  test('a function level reset at any instant leaves nothing behind and everything usable', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 6000 }), fc.boolean(), (when, pri) => {
+        const features = pri ? { ats: true, credits: 4 } : {};
+        const b = bench(features, { linkNs: 100, agent: { serviceNs: 700, memoryNs: 60, translateNs: 30 } });
+        for (let index = 0; index < 4; index++) b.store(5 + index, 100, new Uint8Array(2 * PAGE));
+        b.run(when);
+        const before = b.finished.length;
+        b.target.reset();
+        b.run();
+        expect(b.finished).toHaveLength(before);
+        expect(b.dma.busy).toBe(false);
+        expect(b.target.pageRequests?.outstanding).toBe(0);
+        b.enable(DEVFN, features);
+        const bytes = new Random('again').bytes(3 * PAGE);
+        const again = b.store(30, 77, bytes);
+        b.run();
+        expect(again.outcome).toBe(DmaOutcome.DONE);
+        expect(contents(b, 30, 77, bytes.length)).toEqual(bytes);
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
