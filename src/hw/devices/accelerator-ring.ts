@@ -136,7 +136,7 @@ export class AcceleratorRing {
   /** A slot's source bytes have come. */
   sourceRead(slot: Slot): void {
     const { operation, read } = slot;
-    if (operation === null) return;
+    if (this.#error || operation === null) return;
     if (read.outcome !== DmaOutcome.DONE) {
       this.#faulted(slot, operation, DescriptorStatus.SOURCE_FAULT, read);
       return;
@@ -150,7 +150,7 @@ export class AcceleratorRing {
   /** A slot's bytes have passed the pipe. */
   computed(slot: Slot): void {
     const { operation, start, length } = slot;
-    if (this.#stopped || operation === null) return;
+    if (this.#stopped || this.#error || operation === null) return;
     const source = length === PAGE_BYTES ? slot.data : slot.data.subarray(0, length);
     const low = operation.streamLow + start;
     const carry = Math.floor(low / 2 ** 32);
@@ -163,7 +163,7 @@ export class AcceleratorRing {
 
   destinationWritten(slot: Slot): void {
     const { operation, write } = slot;
-    if (operation === null) return;
+    if (this.#error || operation === null) return;
     if (write.outcome !== DmaOutcome.DONE) {
       this.#faulted(slot, operation, DescriptorStatus.DESTINATION_FAULT, write);
       return;
@@ -330,6 +330,7 @@ export class AcceleratorRing {
   #fail(cause: 'tail' | 'fetch' | 'writeback', index: number): void {
     this.#error = true;
     this.#enabled = false;
+    this.#operations.length = 0;
     this.#counters.ringErrors += 1;
     this.#options.log?.warn({ event: 'accelerator.ringError', device: this.#options.name, cause, index });
     this.#options.raise(MSIX_RING_ERROR);

@@ -30,8 +30,8 @@ export const IDENTITY = register('IDENTITY', 0x00, SHEET, { VALUE: [31, 0] }, { 
  */
 export const CONTROL = register('CONTROL', 0x08, SHEET, { ENABLE: 0, RESET: 1 });
 /**
- * RING_ERROR: the ring itself could not be read or written, or RING_TAIL went further than its size; the device stopped
- * until RESET. IDLE: nothing is under way and no descriptor waits.
+ * RING_ERROR: the ring itself could not be read or written, or RING_TAIL went further than its size; the device gave
+ * up what was under way and does nothing until RESET. IDLE: nothing is under way and no descriptor waits.
  */
 export const STATUS = register('STATUS', 0x0c, SHEET, { ENABLED: 0, RING_ERROR: 1, IDLE: 2 }, { access: 'read-only' });
 /** A multiple of 64. RING_BASE, RING_SIZE and PASID_CONTROL are fixed while ENABLED or not IDLE: writes are ignored. */
