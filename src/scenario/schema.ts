@@ -80,7 +80,7 @@ function section<const T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape, { error: 'a map of keys' });
 }
 
-const GRANULES = [4 * KiB, 16 * KiB, 64 * KiB] as const;
+const GRANULES = [4096, 16_384, 65_536] as const;
 type Granule = (typeof GRANULES)[number];
 
 function granuleOf(value: unknown): Granule | null {

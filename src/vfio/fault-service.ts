@@ -31,6 +31,9 @@ export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 /** Pages taken from an address space at a time. */
 const CHUNK_PAGES = 512;
 
+/** A plan takes at most this part of the residency limit, so that faults do not push each other's pages out for extras. */
+const PLAN_SHARE = 8;
+
 const RETRY = Symbol('the page was taken away meanwhile');
 
 /** What serving a page needs; reused, because nothing is allocated per fault. */
@@ -180,7 +183,7 @@ export class FaultService {
     const io = this.#io;
     const { plan } = scratch;
     io.policy.plan(device, page, mapping.pageCount, plan);
-    const room = io.residency.limitPages;
+    const room = Math.max(1, Math.floor(io.residency.limitPages / PLAN_SHARE));
     const [first, end] = plan.step === 1 ? cut(mapping, faults, page, plan, room) : [page, page + 1];
     // Neighbours that another fault works on are its business.
     const below = first < page ? mapping.faulting.tryLock(first, page) : null;
@@ -248,7 +251,7 @@ export class FaultService {
     scratch: Scratch,
   ): Steps {
     const { step, count } = plan;
-    const most = Math.min(count, this.#io.residency.limitPages);
+    const most = Math.min(count, Math.max(1, Math.floor(this.#io.residency.limitPages / PLAN_SHARE)));
     for (let index = 1; index < most; index++) {
       const extra = page + step * index;
       if (extra < 0 || extra >= mapping.pageCount || faults.mapped.test(extra)) return;
