@@ -23,12 +23,32 @@ export class FaultCounters {
   invalidated = 0;
   /** Faults started over because their page was taken away meanwhile. */
   retried = 0;
+
+  /** Adds what another one counted. */
+  add(other: FaultCounters): void {
+    this.groups += other.groups;
+    this.pages += other.pages;
+    this.duplicate += other.duplicate;
+    this.stale += other.stale;
+    this.upgrade += other.upgrade;
+    this.invalid += other.invalid;
+    this.failed += other.failed;
+    this.premapped += other.premapped;
+    this.evicted += other.evicted;
+    this.invalidated += other.invalidated;
+    this.retried += other.retried;
+  }
 }
 
-/** A byte count that remembers its peak. */
+/** A byte count that remembers its peak, and is part of another where there is one. */
 export class Gauge {
+  readonly #whole: Gauge | null;
   #value = 0;
   #peak = 0;
+
+  constructor(whole: Gauge | null = null) {
+    this.#whole = whole;
+  }
 
   get value(): number {
     return this.#value;
@@ -41,5 +61,6 @@ export class Gauge {
   add(change: number): void {
     this.#value += change;
     if (this.#value > this.#peak) this.#peak = this.#value;
+    this.#whole?.add(change);
   }
 }

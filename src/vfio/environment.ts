@@ -5,7 +5,7 @@ import type { Invariants } from '../sim/invariants.ts';
 import type { Log } from '../sim/log.ts';
 import type { Latency } from '../sim/profile.ts';
 import type { Scheduler } from '../sim/task.ts';
-import type { FaultCounters, Gauge } from './counters.ts';
+import type { FaultCounters, FaultCounters, Gauge, Gauge } from './counters.ts';
 import type { SpaceWatches } from './invalidation.ts';
 import type { PremapPolicy } from './premap.ts';
 

@@ -34,6 +34,8 @@ export interface IoAddressSpaceOptions {
   readonly log: Log;
   readonly invariants: Invariants;
   readonly watches: SpaceWatches;
+  /** What the bytes pinned here are part of. */
+  readonly pinned: Gauge;
   /** Size of a host page: the unit of everything here. */
   readonly pageBytes: number;
   /** Shared by all containers of the host. */
@@ -76,6 +78,7 @@ export class IoAddressSpace {
     this.log = log;
     this.invariants = invariants;
     this.watches = watches;
+    this.pinned = new Gauge(options.pinned);
     this.pageBytes = pageBytes;
     this.counters = options.counters;
     this.pinned = options.pinned;

@@ -201,6 +201,7 @@ export class Type1 {
     io.invariants.check('balance', pages === 0, () => `${pages} pages of ${this.name} are still mapped`);
     io.invariants.check('balance', io.pinned.value === 0, () => `${io.pinned.value} bytes of ${this.name} are pinned`);
     io.iommu.freeDomain(io.domain);
+    this.#environment.retired.add(io.counters);
     return Errno.OK;
   }
 

@@ -2,7 +2,7 @@
 import { assert } from '../assert.ts';
 import { Errno } from '../errno.ts';
 import { Container } from './container.ts';
-import { FaultCounters, Gauge } from './counters.ts';
+import { FaultCounters, FaultCounters, Gauge, Gauge } from './counters.ts';
 import type { DeviceBackend } from './device-backend.ts';
 import type { ContainerDefaults, Environment } from './environment.ts';
 import type { VfioFile } from './files.ts';
@@ -16,6 +16,8 @@ export type VfioOptions = Omit<Environment, 'watches' | 'defaults' | 'counters' 
 };
 
 export class Vfio {
+  /** Bytes pinned for devices, by all containers. */
+  readonly pinned = new Gauge();
   readonly #environment: Environment;
   readonly #groups = new Map<number, Group>();
   /** Containers that are open or in use. */
@@ -57,6 +59,14 @@ export class Vfio {
     if (group === undefined) return Errno.ENOENT;
     const status = group.open();
     return status === Errno.OK ? group : status;
+  }
+
+  /** What all containers counted, those that are gone included. */
+  get counters(): FaultCounters {
+    const sum = new FaultCounters();
+    sum.add(this.#environment.retired);
+    for (const container of this.#containers) if (container.type1 !== null) sum.add(container.type1.io.counters);
+    return sum;
   }
 
   get containers(): readonly Container[] {
