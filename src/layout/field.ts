@@ -1,5 +1,5 @@
 /** One bit field of a little-endian structure, read and written in place. */
-import { assert } from '../assert.ts';
+import { AssertionError, assert } from '../assert.ts';
 
 /** A single bit, or `[msb, lsb]`, counted from bit 0 of the whole structure as the specifications print it. */
 export type BitRange = number | readonly [msb: number, lsb: number];
@@ -55,7 +55,7 @@ export class Field {
 
   /** Writes `value` into the structure that starts at byte `at` of `view`; other bits keep their value. */
   set(view: DataView, at: number, value: number): void {
-    assert(value >= 0 && value <= this.max && Number.isInteger(value), `${this.name}: ${value} needs 0..${this.max}`);
+    if (!this.#fits(value)) this.#refuse(value);
     const byte = at + this.#byte;
     const low = this.width > this.#lowBits ? value % this.#lowScale : value;
     view.setUint32(byte, (view.getUint32(byte, true) & ~(this.#lowMask << this.#shift)) | (low << this.#shift), true);
@@ -71,7 +71,7 @@ export class Field {
 
   /** `value` placed at the field's bits of a 32-bit word; zero elsewhere. */
   in32(value: number): number {
-    assert(value >= 0 && value <= this.max && this.msb < WORD_BITS, `${this.name}: ${value} needs 0..${this.max}`);
+    if (!this.#fits(value) || this.msb >= WORD_BITS) this.#refuse(value);
     return (value << this.#shift) >>> 0;
   }
 
@@ -83,6 +83,15 @@ export class Field {
   /** Whether a one-bit field goes from 0 to 1 between two values of a 32-bit register. */
   rises(previous: number, next: number): boolean {
     return this.of(previous) === 0 && this.of(next) === 1;
+  }
+
+  #fits(value: number): boolean {
+    return value >= 0 && value <= this.max && Number.isInteger(value);
+  }
+
+  /** Apart, so that the message is built only when it is needed. */
+  #refuse(value: number): never {
+    throw new AssertionError(`${this.name}: ${value} needs 0..${this.max}`);
   }
 
   /** Whether a one-bit field goes from 1 to 0 between two values of a 32-bit register. */
