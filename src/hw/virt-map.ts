@@ -16,6 +16,8 @@ export const VIRT = {
   ram: { base: 0x4000_0000 },
   /** Wired interrupts of the SMMU. */
   smmuInterrupts: { event: 74, priority: 75, sync: 76, globalError: 77 },
+  /** First of the four inputs that INTA# to INTD# of the slots share. */
+  firstPcieInterrupt: 3,
   /** First interrupt number that MSIs may use. */
   firstMsi: 80,
 } as const;

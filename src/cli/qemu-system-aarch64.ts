@@ -1,0 +1,5 @@
+#!/usr/bin/env node
+/** The second executable: started in the place of `qemu-system-aarch64` by tests that speak qtest. */
+import { serve } from '../board/server.ts';
+
+serve(process.argv.slice(2), 'faultline-qemu-system-aarch64');
