@@ -5,7 +5,7 @@ import type { Invariants } from '../sim/invariants.ts';
 import type { Log } from '../sim/log.ts';
 import type { Latency } from '../sim/profile.ts';
 import type { Scheduler } from '../sim/task.ts';
-import type { FaultCounters, FaultCounters, Gauge, Gauge } from './counters.ts';
+import type { FaultCounters, Gauge } from './counters.ts';
 import type { SpaceWatches } from './invalidation.ts';
 import type { PremapPolicy } from './premap.ts';
 
@@ -33,10 +33,10 @@ export interface Environment {
   readonly log: Log;
   readonly invariants: Invariants;
   readonly watches: SpaceWatches;
-  /** What all containers of the host counted. */
-  readonly counters: FaultCounters;
-  /** Bytes pinned for devices. */
+  /** Bytes pinned by all containers. */
   readonly pinned: Gauge;
+  /** What containers counted that are gone. */
+  readonly retired: FaultCounters;
   readonly defaults: ContainerDefaults;
   /** Stage and granule of the page tables. */
   readonly domain: DomainOptions;

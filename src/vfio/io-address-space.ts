@@ -14,7 +14,7 @@ import { RwLock } from '../sim/locks.ts';
 import type { Log } from '../sim/log.ts';
 import type { Latency } from '../sim/profile.ts';
 import { type Scheduler, type Steps, WaitQueue } from '../sim/task.ts';
-import type { FaultCounters, Gauge } from './counters.ts';
+import { FaultCounters, Gauge } from './counters.ts';
 import type { SpaceWatches } from './invalidation.ts';
 import type { Mapping } from './mapping.ts';
 import { Mappings } from './mappings.ts';
@@ -38,10 +38,6 @@ export interface IoAddressSpaceOptions {
   readonly pinned: Gauge;
   /** Size of a host page: the unit of everything here. */
   readonly pageBytes: number;
-  /** Shared by all containers of the host. */
-  readonly counters: FaultCounters;
-  /** Bytes pinned for devices; shared likewise. */
-  readonly pinned: Gauge;
 }
 
 export class IoAddressSpace {
@@ -57,7 +53,8 @@ export class IoAddressSpace {
   readonly lock: RwLock;
   readonly mappings = new Mappings();
   readonly residency = new Residency();
-  readonly counters: FaultCounters;
+  readonly counters = new FaultCounters();
+  /** Bytes pinned for devices. */
   readonly pinned: Gauge;
   readonly devices = new Set<IommuDevice>();
   policy: PremapPolicy = premapNone;
@@ -80,8 +77,6 @@ export class IoAddressSpace {
     this.watches = watches;
     this.pinned = new Gauge(options.pinned);
     this.pageBytes = pageBytes;
-    this.counters = options.counters;
-    this.pinned = options.pinned;
     this.lock = new RwLock(scheduler, `mappings of ${name}`);
     this.#roomChanged = new WaitQueue(scheduler, `room in ${name}`);
   }

@@ -59,7 +59,7 @@ export class Type1 {
   #released = false;
 
   constructor(environment: Environment, name: string, v2: boolean) {
-    const { scheduler, iommu, latency, log, invariants, watches, defaults, host, counters, pinned } = environment;
+    const { scheduler, iommu, latency, log, invariants, watches, pinned, defaults, host } = environment;
     const domain = iommu.createDomain(environment.domain);
     this.name = name;
     this.v2 = v2;
@@ -67,19 +67,8 @@ export class Type1 {
     this.#operations = new Mutex(scheduler, `operations of ${name}`);
     this.#entriesLeft = defaults.dmaEntryLimit;
     const { pageBytes } = host;
-    this.io = new IoAddressSpace({
-      name,
-      iommu,
-      domain,
-      scheduler,
-      latency,
-      log,
-      invariants,
-      watches,
-      pageBytes,
-      counters,
-      pinned,
-    });
+    const parts = { scheduler, latency, log, invariants, watches, pinned };
+    this.io = new IoAddressSpace({ name, iommu, domain, pageBytes, ...parts });
     this.io.policy = defaults.policy();
     if (defaults.residencyLimitBytes !== null) this.setResidencyLimit(defaults.residencyLimitBytes);
     this.handler = new DeviceFaultHandler(this.io);

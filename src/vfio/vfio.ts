@@ -2,7 +2,7 @@
 import { assert } from '../assert.ts';
 import { Errno } from '../errno.ts';
 import { Container } from './container.ts';
-import { FaultCounters, FaultCounters, Gauge, Gauge } from './counters.ts';
+import { FaultCounters, Gauge } from './counters.ts';
 import type { DeviceBackend } from './device-backend.ts';
 import type { ContainerDefaults, Environment } from './environment.ts';
 import type { VfioFile } from './files.ts';
@@ -11,7 +11,7 @@ import { SpaceWatches } from './invalidation.ts';
 import { premapNone } from './premap.ts';
 import { DMA_ENTRY_LIMIT } from './uapi.layout.ts';
 
-export type VfioOptions = Omit<Environment, 'watches' | 'defaults' | 'counters' | 'pinned'> & {
+export type VfioOptions = Omit<Environment, 'watches' | 'pinned' | 'retired' | 'defaults'> & {
   readonly defaults?: Partial<ContainerDefaults>;
 };
 
@@ -23,10 +23,6 @@ export class Vfio {
   /** Containers that are open or in use. */
   readonly #containers = new Set<Container>();
   #nextContainer = 0;
-  /** Faults of all containers since the host came up. */
-  readonly counters = new FaultCounters();
-  /** Bytes pinned for devices, now and at most. */
-  readonly pinned = new Gauge();
 
   constructor(options: VfioOptions) {
     const defaults: ContainerDefaults = {
@@ -36,8 +32,8 @@ export class Vfio {
       dmaEntryLimit: DMA_ENTRY_LIMIT,
       ...options.defaults,
     };
-    const { counters, pinned } = this;
-    this.#environment = { ...options, defaults, watches: new SpaceWatches(), counters, pinned };
+    const watches = new SpaceWatches();
+    this.#environment = { ...options, defaults, watches, pinned: this.pinned, retired: new FaultCounters() };
   }
 
   /** Offers a group of functions to user space as `/dev/vfio/NUMBER`. */
