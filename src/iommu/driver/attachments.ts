@@ -9,7 +9,7 @@ import type { DriverCounters } from './counters.ts';
 import type { SmmuDevice } from './device.ts';
 import type { SmmuDomain } from './domain.ts';
 import type { DomainFactory } from './domain-factory.ts';
-import { inUse } from './invalidation.ts';
+import { PagedDomain } from './paged-domain.ts';
 import { StallModel } from './probe.ts';
 import { wantsAts } from './stream-configuration.ts';
 
@@ -93,10 +93,12 @@ export class Attachments {
     if (device.domain !== null) return Errno.EBUSY;
     const below = domain.stage === 2 ? domain : domain.parent;
     for (const other of device.pasids.values()) if (other.parent !== below) return Errno.EINVAL;
-    if (domain.stage === 1 && !this.#ensureContexts(device, domain)) return Errno.ENOMEM;
+    if (domain.takesAllPasids && device.pasids.size > 0) return Errno.EBUSY;
+    const context = domain instanceof PagedDomain && domain.stage === 1 ? domain : null;
+    if (context !== null && !this.#ensureContexts(device, context)) return Errno.ENOMEM;
     device.domain = domain;
     domain.attachments.push({ device, pasid: NO_PASID });
-    if (domain.stage === 1 && !(yield* this.#parts.configuration.applyContext(device, 0, domain))) {
+    if (context !== null && !(yield* this.#parts.configuration.applyContext(device, 0, context))) {
       this.#forget(domain, device, NO_PASID);
       return Errno.ENOMEM;
     }
@@ -106,8 +108,9 @@ export class Attachments {
   }
 
   *#attachPasid(domain: SmmuDomain, device: SmmuDevice, pasid: number): Steps<number> {
-    if (domain.stage !== 1 || pasid <= 0 || pasid >= 2 ** device.pasidBits) return Errno.EINVAL;
-    if (device.pasids.has(pasid)) return Errno.EBUSY;
+    if (!(domain instanceof PagedDomain) || domain.stage !== 1) return Errno.EINVAL;
+    if (pasid <= 0 || pasid >= 2 ** device.pasidBits) return Errno.EINVAL;
+    if (device.pasids.has(pasid) || device.domain?.takesAllPasids === true) return Errno.EBUSY;
     const own = device.domain;
     if (own !== null && (own.stage === 2 ? own : own.parent) !== domain.parent) return Errno.EINVAL;
     for (const other of device.pasids.values()) if (other.parent !== domain.parent) return Errno.EINVAL;
@@ -152,7 +155,7 @@ export class Attachments {
       yield* this.#parts.configuration.removeContext(device, pasid);
       if (device.atsEnabled) {
         const batch = this.#parts.commands.batch();
-        batch.invalidateAsid(domain.vmid, domain.tag);
+        this.#parts.invalidation.forgetTranslations(batch, domain);
         batch.sync();
         batch.invalidateAtc(device.streamId, pasid, 0, ATC_WHOLE);
         yield* this.#parts.invalidation.complete(batch, domain);
@@ -172,8 +175,8 @@ export class Attachments {
       yield* invalidation.complete(batch, null);
     }
     this.#forget(domain, device, pasid);
-    if (!inUse(domain)) yield* invalidation.flushAll(domain);
-    if (domain.parent !== null && !inUse(domain.parent)) yield* invalidation.flushAll(domain.parent);
+    if (!domain.inUse) yield* domain.forget();
+    if (domain.parent !== null && !domain.parent.inUse) yield* domain.parent.forget();
     if (!device.attached) {
       device.contexts?.destroy();
       device.contexts = null;
@@ -192,7 +195,7 @@ export class Attachments {
 
   /** With PASIDs still in use, the stream goes on: CD 0 and what was cached without a PASID go. */
   *#forgetAccessesWithoutPasid(device: SmmuDevice, domain: SmmuDomain): Steps {
-    if (domain.stage === 1) yield* this.#parts.configuration.removeContext(device, 0);
+    if (domain.stage === 1 && !domain.takesAllPasids) yield* this.#parts.configuration.removeContext(device, 0);
     if (!device.atsEnabled) return;
     const batch = this.#parts.commands.batch();
     batch.invalidateAtc(device.streamId, NO_PASID, 0, ATC_WHOLE);
@@ -238,7 +241,8 @@ export class Attachments {
   /** CD.S and STE.S2S follow the device's mode, for every address space that it uses. */
   *#applyFaultMode(device: SmmuDevice): Steps {
     const { configuration } = this.#parts;
-    if (device.domain?.stage === 1) yield* configuration.applyContext(device, 0, device.domain);
+    const own = device.domain;
+    if (own instanceof PagedDomain && own.stage === 1) yield* configuration.applyContext(device, 0, own);
     for (const [pasid, domain] of device.pasids) yield* configuration.applyContext(device, pasid, domain);
     yield* configuration.applyStream(device);
   }
@@ -325,7 +329,7 @@ export class Attachments {
         return;
       }
       yield PRI_STOP_POLL_NS;
-      yield* this.#parts.pageRequests?.drain() ?? [];
+      if (this.#parts.pageRequests !== null) yield* this.#parts.pageRequests.drain();
       yield* this.#parts.service.drain(device);
     }
   }
@@ -344,9 +348,10 @@ export class Attachments {
   }
 
   /** The device's context table, in memory that the SMMU reaches below `domain`; false without memory. */
-  #ensureContexts(device: SmmuDevice, domain: SmmuDomain): boolean {
+  #ensureContexts(device: SmmuDevice, domain: PagedDomain): boolean {
     if (device.contexts !== null) return true;
-    const arena = domain.parent === null ? this.#parts.arena : this.#factory.nestedArena(domain.parent);
+    const below = domain.parent;
+    const arena = below instanceof PagedDomain ? this.#factory.nestedArena(below) : this.#parts.arena;
     try {
       device.contexts = new ContextTable(arena, device.pasidBits, this.#parts.features.twoLevelContextTable);
     } catch (error) {

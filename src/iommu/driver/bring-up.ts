@@ -27,7 +27,7 @@ import type { DriverCounters } from './counters.ts';
 import type { SmmuDevice } from './device.ts';
 import { EventSink } from './event-sink.ts';
 import type { PendingGroup } from './fault-groups.ts';
-import { type Classify, FaultService } from './fault-service.ts';
+import { FaultService } from './fault-service.ts';
 import { GlobalErrors } from './global-errors.ts';
 import { Invalidation } from './invalidation.ts';
 import { PageRequestSink } from './page-request-sink.ts';
@@ -63,7 +63,6 @@ export interface Machinery {
 export interface Shared {
   readonly devices: ReadonlyMap<number, SmmuDevice>;
   readonly counters: DriverCounters;
-  readonly classify: Classify;
   readonly isolate: (device: SmmuDevice) => Steps;
 }
 
@@ -95,7 +94,7 @@ export function* bringUp(options: SmmuDriverOptions, shared: Shared): Steps<Mach
 
 function build(options: SmmuDriverOptions, features: Features, shared: Shared): Machinery {
   const { mmio, memory, clock, scheduler, invariants, latency, log } = options;
-  const { counters, devices, classify, isolate } = shared;
+  const { counters, devices, isolate } = shared;
   const arena = new TableArena(memory, options.tableMemory);
   const bits = options.queueBits ?? {};
   const commandBits = Math.min(bits.command ?? DEFAULT_QUEUE_BITS.command, features.commandQueueBits);
@@ -135,10 +134,16 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     stopEverything: () => mmio.write32(CR0.offset, mmio.read32(CR0.offset) & ~CR0.SMMUEN.mask32),
   });
   const timeoutNs = options.faultTimeoutNs ?? 10 * SECOND_NS;
-  const service = new FaultService(
-    { clock, scheduler, queue: commands, invalidation, invariants, counters, log, timeoutNs },
-    classify,
-  );
+  const service = new FaultService({
+    clock,
+    scheduler,
+    queue: commands,
+    invalidation,
+    invariants,
+    counters,
+    log,
+    timeoutNs,
+  });
   const requestSink = new PageRequestSink({ devices, service, counters, log });
   const eventSink = new EventSink({ devices, service, counters, log });
   const common = { mmio, memory, scheduler, threadWakeNs: latency.threadWake, mmioReadNs: latency.mmioRead };

@@ -18,6 +18,7 @@ import {
   TLBI_NH_ALL,
   TLBI_NH_ASID,
   TLBI_NH_VA,
+  TLBI_NH_VAA,
   TLBI_S2_IPA,
   TLBI_S12_VMALL,
 } from '../spec/commands.layout.ts';
@@ -104,26 +105,29 @@ export class CommandBatch {
     const at = this.#begin(Opcode.TLBI_NH_VA);
     this.#put(TLBI_NH_VA.VMID, at, vmid);
     this.#put(TLBI_NH_VA.ASID, at, asid);
-    this.#put(TLBI_NH_VA.Address, at, page);
-    this.#put(TLBI_NH_VA.Leaf, at, leaf ? 1 : 0);
-    if (tg === 0) return;
-    this.#put(TLBI_NH_VA.TG, at, tg);
-    this.#put(TLBI_NH_VA.TTL, at, ttl);
-    this.#put(TLBI_NH_VA.SCALE, at, scale);
-    this.#put(TLBI_NH_VA.NUM, at, num);
+    this.#putAddress(TLBI_NH_VA, at, page, leaf, tg, ttl, scale, num);
+  }
+
+  /** CMD_TLBI_NH_VAA, with operands as {@link invalidateAddress}. */
+  invalidateAnyAsid(
+    vmid: number,
+    page: number,
+    leaf: boolean,
+    tg: number,
+    ttl: number,
+    scale: number,
+    num: number,
+  ): void {
+    const at = this.#begin(Opcode.TLBI_NH_VAA);
+    this.#put(TLBI_NH_VAA.VMID, at, vmid);
+    this.#putAddress(TLBI_NH_VAA, at, page, leaf, tg, ttl, scale, num);
   }
 
   /** CMD_TLBI_S2_IPA, with operands as {@link invalidateAddress}. */
   invalidateIpa(vmid: number, page: number, leaf: boolean, tg: number, ttl: number, scale: number, num: number): void {
     const at = this.#begin(Opcode.TLBI_S2_IPA);
     this.#put(TLBI_S2_IPA.VMID, at, vmid);
-    this.#put(TLBI_S2_IPA.Address, at, page);
-    this.#put(TLBI_S2_IPA.Leaf, at, leaf ? 1 : 0);
-    if (tg === 0) return;
-    this.#put(TLBI_S2_IPA.TG, at, tg);
-    this.#put(TLBI_S2_IPA.TTL, at, ttl);
-    this.#put(TLBI_S2_IPA.SCALE, at, scale);
-    this.#put(TLBI_S2_IPA.NUM, at, num);
+    this.#putAddress(TLBI_S2_IPA, at, page, leaf, tg, ttl, scale, num);
   }
 
   /** CMD_ATC_INV of 2^`size` pages; `pasid` of -1 is none. `global` reaches every PASID. */
@@ -166,13 +170,23 @@ export class CommandBatch {
     this.#put(SYNC.CS, this.#begin(Opcode.SYNC), 0);
   }
 
-  /** A 16-byte command as it stands, e.g. one that a guest wrote and the caller has checked. */
-  raw(word0: number, word1: number, word2: number, word3: number): void {
-    const at = this.#begin(0);
-    this.#view.setUint32(at, word0, true);
-    this.#view.setUint32(at + 4, word1, true);
-    this.#view.setUint32(at + 8, word2, true);
-    this.#view.setUint32(at + 12, word3, true);
+  #putAddress(
+    layout: typeof TLBI_NH_VA | typeof TLBI_NH_VAA | typeof TLBI_S2_IPA,
+    at: number,
+    page: number,
+    leaf: boolean,
+    tg: number,
+    ttl: number,
+    scale: number,
+    num: number,
+  ): void {
+    this.#put(layout.Address, at, page);
+    this.#put(layout.Leaf, at, leaf ? 1 : 0);
+    if (tg === 0) return;
+    this.#put(layout.TG, at, tg);
+    this.#put(layout.TTL, at, ttl);
+    this.#put(layout.SCALE, at, scale);
+    this.#put(layout.NUM, at, num);
   }
 
   #put(field: Field, at: number, value: number): void {

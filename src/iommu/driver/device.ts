@@ -7,6 +7,7 @@ import type { ContextTable } from './context-table.ts';
 import type { SmmuDomain } from './domain.ts';
 import type { PartialGroup, PendingGroup } from './fault-groups.ts';
 import type { PciFunctionControl } from './function-control.ts';
+import type { PagedDomain } from './paged-domain.ts';
 
 /** A function as firmware tables and its configuration space describe it. */
 export interface DeviceOptions {
@@ -46,7 +47,7 @@ export class SmmuDevice implements IommuDevice {
   readonly configuration: Mutex;
   /** Domain of accesses without PASID. */
   domain: SmmuDomain | null = null;
-  readonly pasids = new Map<number, SmmuDomain>();
+  readonly pasids = new Map<number, PagedDomain>();
   contexts: ContextTable | null = null;
   faults: FaultEnabling | null = null;
   /** The stream aborts whatever it is attached to. */
@@ -90,7 +91,8 @@ export class SmmuDevice implements IommuDevice {
 
   /** The domain of a PASID (-1 for none). */
   domainOf(pasid: number): SmmuDomain | null {
-    return pasid < 0 ? this.domain : (this.pasids.get(pasid) ?? null);
+    if (pasid < 0 || this.domain?.takesAllPasids === true) return this.domain;
+    return this.pasids.get(pasid) ?? null;
   }
 
   /** How faults are to be taken now; null: they are errors. */

@@ -1,13 +1,14 @@
 /** Makes and frees address spaces. */
 import { assert } from '../../assert.ts';
-import type { DomainOptions } from '../core.ts';
+import type { DomainOptions, GuestTables, IommuDomain } from '../core.ts';
 import type { Machinery } from './bring-up.ts';
 import { geometry } from './descriptors.ts';
-import { ownDomain, SmmuDomain } from './domain.ts';
+import { ownDomain, type SmmuDomain } from './domain.ts';
+import { GuestDomain } from './guest-domain.ts';
 import { Identifiers } from './identifiers.ts';
-import { inUse } from './invalidation.ts';
 import { NestedTableMemory } from './nested-tables.ts';
 import { PageTable } from './page-table.ts';
+import { PagedDomain } from './paged-domain.ts';
 import type { Granule } from './probe.ts';
 import { TableArena, type TableMemory } from './table-memory.ts';
 
@@ -19,7 +20,7 @@ export class DomainFactory {
   readonly #tableMemory: TableMemory;
   readonly #asids: Identifiers;
   readonly #vmids: Identifiers;
-  readonly #nested = new Map<SmmuDomain, NestedTableMemory>();
+  readonly #nested = new Map<PagedDomain, NestedTableMemory>();
   #nextId = 1;
 
   constructor(parts: Machinery, tableMemory: TableMemory) {
@@ -31,15 +32,14 @@ export class DomainFactory {
   }
 
   /** @throws RangeError for what the SMMU does not announce, or when ASIDs, VMIDs or memory run out. */
-  create(options: DomainOptions): SmmuDomain {
+  create(options: DomainOptions): PagedDomain {
     const { stage } = options;
     const { features } = this.#parts;
     if (stage === 1 && !features.stage1) throw new RangeError('the SMMU has no stage 1 (SMMU_IDR0.S1P is 0)');
     if (stage === 2 && !features.stage2) throw new RangeError('the SMMU has no stage 2 (SMMU_IDR0.S2P is 0)');
-    const parent = options.parent === undefined ? null : ownDomain(options.parent);
-    if (parent !== null && (stage !== 1 || parent.stage !== 2)) {
-      throw new RangeError('nesting is a stage 1 domain on a stage 2 domain');
-    }
+    const parent = options.parent === undefined ? null : parentOf(options.parent);
+    if (parent !== null && stage !== 1) throw new RangeError('what lies on a stage 2 domain is stage 1');
+    if (parent !== null) refuseMixture(parent, false);
     const granule = this.#granule(options.granule);
     const arena =
       parent === null ? new TableArena(this.#parts.arena.memory, this.#tableMemory) : this.nestedArena(parent);
@@ -59,25 +59,44 @@ export class DomainFactory {
       throw error;
     }
     const { invalidation } = this.#parts;
-    const domain = new SmmuDomain({ id: this.#nextId++, stage, table, arena, invalidation, tag, parent });
+    const domain = new PagedDomain({ id: this.#nextId++, table, arena, invalidation, tag, parent });
     parent?.children.add(domain);
+    return domain;
+  }
+
+  /** As `NestingIommu.createGuestDomain`. */
+  createGuest(parentDomain: IommuDomain, tables: GuestTables): GuestDomain {
+    const { features, arena, invalidation } = this.#parts;
+    const parent = parentOf(parentDomain);
+    refuseMixture(parent, true);
+    const { contextTable, contextBits, contextFormat } = tables;
+    if (contextBits > features.substreamIdBits)
+      throw new RangeError(`PASIDs have ${features.substreamIdBits} bits here`);
+    if (contextFormat !== 0 && !features.twoLevelContextTable)
+      throw new RangeError('the SMMU has no two-level CD tables');
+    if (contextTable % 64 !== 0 || contextTable < 0 || contextTable > parent.lastIova) {
+      throw new RangeError(`no context descriptors at guest address 0x${contextTable.toString(16)}`);
+    }
+    const domain = new GuestDomain(this.#nextId++, parent, tables, arena, invalidation);
+    parent.children.add(domain);
     return domain;
   }
 
   free(domain: SmmuDomain): void {
     assert(!domain.freed, `domain ${domain.id} is freed once`);
-    assert(!inUse(domain) && domain.children.size === 0, `domain ${domain.id} is freed when nothing uses it`);
+    assert(!domain.inUse && domain.children.size === 0, `domain ${domain.id} is freed when nothing uses it`);
     domain.freed = true;
     domain.handler = null;
-    domain.table.destroy();
     domain.parent?.children.delete(domain);
+    if (!(domain instanceof PagedDomain)) return;
+    domain.table.destroy();
     this.#nested.get(domain)?.destroy();
     this.#nested.delete(domain);
     (domain.stage === 1 ? this.#asids : this.#vmids).free(domain.tag);
   }
 
   /** Memory for tables that the SMMU reads through `parent`. */
-  nestedArena(parent: SmmuDomain): TableArena {
+  nestedArena(parent: PagedDomain): TableArena {
     let memory = this.#nested.get(parent);
     if (memory === undefined) {
       memory = new NestedTableMemory(this.#tableMemory, parent.table);
@@ -93,5 +112,18 @@ export class DomainFactory {
       throw new RangeError(`the SMMU has no ${(wanted ?? 0) / 1024} KiB granule, only ${granules.join(', ')} bytes`);
     }
     return granule;
+  }
+}
+
+function parentOf(domain: IommuDomain): PagedDomain {
+  const parent = ownDomain(domain);
+  if (!(parent instanceof PagedDomain) || parent.stage !== 2) throw new RangeError('nesting needs a stage 2 domain');
+  return parent;
+}
+
+/** ASIDs below one VMID are given out by the guest or by this driver, not by both. */
+function refuseMixture(parent: PagedDomain, guest: boolean): void {
+  for (const child of parent.children) {
+    if (child.takesAllPasids !== guest) throw new RangeError('a guest and the host cannot share the ASIDs of one VM');
   }
 }

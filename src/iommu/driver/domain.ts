@@ -1,12 +1,8 @@
-/** An I/O address space of this driver. */
+/** An I/O address space of this driver: what its kinds have in common. */
 import { assert } from '../../assert.ts';
 import type { Steps } from '../../sim/task.ts';
-import type { FaultHandler, Gather, IommuDomain, Translation } from '../core.ts';
+import type { FaultHandler, Gather, IommuDomain, PageFault, Translation } from '../core.ts';
 import type { SmmuDevice } from './device.ts';
-import { DomainGather } from './gather.ts';
-import type { Invalidation } from './invalidation.ts';
-import type { PageTable } from './page-table.ts';
-import type { TableArena } from './table-memory.ts';
 
 /** One use of a domain: by a device, for one PASID or (-1) for accesses without one. */
 export interface Attachment {
@@ -14,101 +10,63 @@ export interface Attachment {
   readonly pasid: number;
 }
 
-export interface SmmuDomainOptions {
+export abstract class SmmuDomain implements IommuDomain {
   readonly id: number;
   readonly stage: 1 | 2;
-  readonly table: PageTable;
-  readonly arena: TableArena;
-  readonly invalidation: Invalidation;
-  /** ASID of stage 1, VMID of stage 2. */
-  readonly tag: number;
+  /** The stage 2 domain that translates what this stage 1 domain puts out; null where that is physical. */
   readonly parent: SmmuDomain | null;
-}
-
-export class SmmuDomain implements IommuDomain {
-  readonly id: number;
-  readonly stage: 1 | 2;
-  readonly table: PageTable;
-  readonly arena: TableArena;
-  readonly parent: SmmuDomain | null;
-  readonly tag: number;
-  readonly pageSizes: readonly number[];
-  readonly lastIova: number;
+  abstract readonly pageSizes: readonly number[];
+  abstract readonly lastIova: number;
+  abstract readonly tableBytes: number;
+  /** VMID that tags the translations. */
+  abstract readonly vmid: number;
+  /** A guest says what each PASID of its devices means. */
+  abstract readonly takesAllPasids: boolean;
   readonly attachments: Attachment[] = [];
-  /** Nested stage 1 domains on top of this one. */
+  /** Stage 1 domains on top of this one. */
   readonly children = new Set<SmmuDomain>();
   handler: FaultHandler | null = null;
   freed = false;
-  readonly #invalidation: Invalidation;
-  #epoch = 0;
 
-  constructor(options: SmmuDomainOptions) {
-    this.id = options.id;
-    this.stage = options.stage;
-    this.table = options.table;
-    this.arena = options.arena;
-    this.parent = options.parent;
-    this.tag = options.tag;
-    this.#invalidation = options.invalidation;
-    this.pageSizes = options.table.pageSizes;
-    this.lastIova = options.table.lastAddress;
+  constructor(id: number, stage: 1 | 2, parent: SmmuDomain | null) {
+    this.id = id;
+    this.stage = stage;
+    this.parent = parent;
   }
 
-  /** VMID that tags this domain's translations. */
-  get vmid(): number {
-    if (this.stage === 2) return this.tag;
-    return this.parent?.tag ?? 0;
-  }
-
-  get tableBytes(): number {
-    return this.arena.bytes;
-  }
-
-  map(iova: number, physical: number, size: number, protection: number): number {
-    this.#assertAlive();
-    return this.table.map(iova, physical, size, protection);
-  }
-
-  unmap(iova: number, size: number, gather: Gather): number {
-    this.#assertAlive();
-    return this.table.unmap(iova, size, own(gather));
-  }
-
-  protect(iova: number, size: number, protection: number, gather: Gather): number {
-    this.#assertAlive();
-    return this.table.protect(iova, size, protection, own(gather));
-  }
-
-  *flush(gather: Gather): Steps {
-    this.#assertAlive();
-    yield* this.#invalidation.flush(this, own(gather));
-  }
-
-  newGather(): Gather {
-    return new DomainGather(() => ++this.#epoch);
-  }
-
-  translate(iova: number): Translation | null {
-    this.#assertAlive();
-    return this.table.translate(iova);
-  }
+  abstract map(iova: number, physical: number, size: number, protection: number): number;
+  abstract unmap(iova: number, size: number, gather: Gather): number;
+  abstract protect(iova: number, size: number, protection: number, gather: Gather): number;
+  abstract flush(gather: Gather): Steps;
+  abstract newGather(): Gather;
+  abstract translate(iova: number): Translation | null;
+  /**
+   * Where stage 2 translates the output: the page of it that `fault` needs, or null when this stage does not let the
+   * access through. A page request does not say which stage it failed at.
+   */
+  abstract output(pasid: number, fault: PageFault): PageFault | null;
+  /** Forgets everything that TLBs hold of the domain. No device uses it any more. */
+  abstract forget(): Steps;
 
   setFaultHandler(handler: FaultHandler | null): void {
     this.handler = handler;
   }
 
-  #assertAlive(): void {
+  /** Whether a stream translates by this domain, as its own or as the stage 2 below it. */
+  get inUse(): boolean {
+    if (this.attachments.length > 0) return true;
+    for (const child of this.children) if (child.attachments.length > 0) return true;
+    return false;
+  }
+
+  protected assertAlive(): void {
     assert(!this.freed, `domain ${this.id} was freed`);
   }
-}
-
-function own(gather: Gather): DomainGather {
-  assert(gather instanceof DomainGather, 'a gather comes from newGather');
-  return gather;
 }
 
 /** The domain as this driver made it. */
 export function ownDomain(domain: IommuDomain): SmmuDomain {
   assert(domain instanceof SmmuDomain, 'a domain comes from createDomain');
+  assert(!domain.freed, `domain ${domain.id} was freed`);
   return domain;
 }

@@ -51,7 +51,7 @@ export class EventSink implements RecordSink<PendingGroup> {
     this.#log = options.log;
   }
 
-  take(view: DataView, at: number): PendingGroup | null {
+  take(view: DataView, at: number, notBeforeNs: number): PendingGroup | null {
     const type = EventRecord.EventNumber.get(view, at);
     const streamId = EventRecord.StreamID.get(view, at);
     const device = this.#devices.get(streamId);
@@ -80,7 +80,7 @@ export class EventSink implements RecordSink<PendingGroup> {
       const name = EVENT_NAMES.get(type);
       this.#log.debug({ event: 'smmu.stall', type: name, streamId, pasid, stag, stage, page, read, write: !read });
     }
-    return this.#service.stalled(device, stag, pasid, fault, stage);
+    return this.#service.stalled({ device, index: stag, pasid, pages: [fault], notBeforeNs, stage });
   }
 
   *serve(work: PendingGroup): Steps {

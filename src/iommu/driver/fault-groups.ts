@@ -11,16 +11,19 @@ export class PartialGroup {
   /** PASID of the first request: all must have the same. */
   readonly pasid: number;
   readonly pages: PageFault[] = [];
+  /** Its first request was not in the queue before. */
+  readonly notBeforeNs: number;
   /** A rule was broken: the group is answered INVALID once it is whole. */
   broken = false;
 
-  constructor(pasid: number) {
+  constructor(pasid: number, notBeforeNs: number) {
     this.pasid = pasid;
+    this.notBeforeNs = notBeforeNs;
   }
 }
 
-/** A whole group, answered once. */
-export class PendingGroup {
+/** What is known of a group when it is whole. */
+export interface GroupOrigin {
   readonly device: SmmuDevice;
   readonly origin: 'stall' | 'pri';
   /** Page request group index, or the stall tag. */
@@ -28,7 +31,20 @@ export class PendingGroup {
   readonly pasid: number;
   readonly pages: readonly PageFault[];
   readonly receivedNs: number;
-  /** A fault at stage 2 of a nested configuration, as the event said; 0 where the driver must find out. */
+  readonly notBeforeNs: number;
+  /** The stage that faulted, as an event says; 0 for page requests, which do not. */
+  readonly stage: 0 | 1 | 2;
+}
+
+/** A whole group, answered once. */
+export class PendingGroup implements GroupOrigin {
+  readonly device: SmmuDevice;
+  readonly origin: 'stall' | 'pri';
+  readonly index: number;
+  readonly pasid: number;
+  readonly pages: readonly PageFault[];
+  readonly receivedNs: number;
+  readonly notBeforeNs: number;
   readonly stage: 0 | 1 | 2;
   /** What handlers were given: more than one where stage 1 and stage 2 are served apart. */
   readonly parts: DeliveredGroup[] = [];
@@ -40,22 +56,15 @@ export class PendingGroup {
   finished = false;
   deadlineNs = 0;
 
-  constructor(
-    device: SmmuDevice,
-    origin: 'stall' | 'pri',
-    index: number,
-    pasid: number,
-    pages: readonly PageFault[],
-    receivedNs: number,
-    stage: 0 | 1 | 2,
-  ) {
-    this.device = device;
-    this.origin = origin;
-    this.index = index;
-    this.pasid = pasid;
-    this.pages = pages;
-    this.receivedNs = receivedNs;
-    this.stage = stage;
+  constructor(from: GroupOrigin) {
+    this.device = from.device;
+    this.origin = from.origin;
+    this.index = from.index;
+    this.pasid = from.pasid;
+    this.pages = from.pages;
+    this.receivedNs = from.receivedNs;
+    this.notBeforeNs = from.notBeforeNs;
+    this.stage = from.stage;
   }
 
   /** Names the group among those of its device. */
@@ -78,6 +87,7 @@ export class DeliveredGroup implements FaultGroup {
   readonly index: number;
   readonly pages: readonly PageFault[];
   readonly receivedNs: number;
+  readonly notBeforeNs: number;
   readonly whole: PendingGroup;
   answered = false;
 
@@ -90,6 +100,7 @@ export class DeliveredGroup implements FaultGroup {
     this.index = whole.index;
     this.pages = pages;
     this.receivedNs = whole.receivedNs;
+    this.notBeforeNs = whole.notBeforeNs;
   }
 }
 

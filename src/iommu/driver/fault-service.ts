@@ -10,8 +10,8 @@ import { PriResponse } from '../spec/commands.layout.ts';
 import type { CommandQueue } from './command-queue.ts';
 import type { DriverCounters } from './counters.ts';
 import type { SmmuDevice } from './device.ts';
-import type { SmmuDomain } from './domain.ts';
-import { DeliveredGroup, PartialGroup, PendingGroup, worse } from './fault-groups.ts';
+import { DeliveredGroup, type GroupOrigin, PartialGroup, PendingGroup, worse } from './fault-groups.ts';
+import { sharesOf } from './fault-shares.ts';
 import type { Invalidation } from './invalidation.ts';
 
 export interface FaultServiceOptions {
@@ -31,6 +31,7 @@ export interface PageRequest extends PageFault {
   readonly pasid: number;
   readonly groupIndex: number;
   readonly last: boolean;
+  readonly notBeforeNs: number;
 }
 
 const RESPONSE_CODE: Readonly<Record<FaultResponse, number>> = {
@@ -39,24 +40,15 @@ const RESPONSE_CODE: Readonly<Record<FaultResponse, number>> = {
   failure: PriResponse.FAILURE,
 };
 
-/** Which pages of a group each domain is to serve. */
-export type Classify = (whole: PendingGroup, domain: SmmuDomain) => readonly Share[];
-export interface Share {
-  readonly domain: SmmuDomain;
-  readonly pages: readonly PageFault[];
-}
-
 export class FaultService {
   readonly #options: FaultServiceOptions;
-  readonly #classify: Classify;
   /** Pending groups in order of their deadlines. */
   readonly #deadlines = new Set<PendingGroup>();
   readonly #expired: WaitQueue;
   #timer: Timer | null = null;
 
-  constructor(options: FaultServiceOptions, classify: Classify) {
+  constructor(options: FaultServiceOptions) {
     this.#options = options;
-    this.#classify = classify;
     this.#expired = new WaitQueue(options.scheduler, 'a fault to time out');
   }
 
@@ -72,7 +64,7 @@ export class FaultService {
     const { counters } = this.#options;
     let partial = device.partial.get(request.groupIndex);
     if (partial === undefined) {
-      partial = new PartialGroup(request.pasid);
+      partial = new PartialGroup(request.pasid, request.notBeforeNs);
       device.partial.set(request.groupIndex, partial);
     }
     if (partial.pasid !== request.pasid) this.#violation(device, request, partial, 'pasid');
@@ -85,8 +77,10 @@ export class FaultService {
     if (!request.last) return null;
     device.partial.delete(request.groupIndex);
     device.partialRequests -= partial.pages.length;
-    const now = this.#options.clock.now;
-    const whole = new PendingGroup(device, 'pri', request.groupIndex, partial.pasid, partial.pages, now, 0);
+    const { pasid, pages, notBeforeNs } = partial;
+    const receivedNs = this.#options.clock.now;
+    const index = request.groupIndex;
+    const whole = new PendingGroup({ device, origin: 'pri', index, pasid, pages, receivedNs, notBeforeNs, stage: 0 });
     if (device.pending.has(whole.key)) {
       // Its index is in use: the answer to the first one is the only one that the function can tell.
       this.#violation(device, request, partial, 'index');
@@ -99,11 +93,11 @@ export class FaultService {
   }
 
   /** A stalled access as a whole group. */
-  stalled(device: SmmuDevice, stag: number, pasid: number, page: PageFault, stage: 1 | 2): PendingGroup {
+  stalled(from: Omit<GroupOrigin, 'origin' | 'receivedNs'>): PendingGroup {
     const { counters, clock } = this.#options;
     counters.groups += 1;
     counters.pages += 1;
-    return new PendingGroup(device, 'stall', stag, pasid, [page], clock.now, stage);
+    return new PendingGroup({ ...from, origin: 'stall', receivedNs: clock.now });
   }
 
   /** Gives a whole group to whoever serves it; answers it where nobody does. */
@@ -116,10 +110,8 @@ export class FaultService {
     }
     device.pending.set(whole.key, whole);
     if (log.isLevelEnabled('debug')) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
-    const domain = device.domainOf(whole.pasid);
     const broken = whole.response !== 'success';
-    const served = !device.stopping.has(whole.pasid) && device.faults?.mode === whole.origin;
-    const shares = broken || !served || domain === null ? [] : this.#classify(whole, domain);
+    const shares = broken || device.stopping.has(whole.pasid) ? [] : sharesOf(whole);
     if (shares.length === 0 || shares.some((share) => share.domain.handler === null)) {
       if (!broken) counters.unclaimed += 1;
       yield* this.#finish(whole, 'invalid');

@@ -9,6 +9,7 @@ import { type Geometry, TLBI_GRANULE_CODE } from './descriptors.ts';
 import type { SmmuDevice } from './device.ts';
 import type { SmmuDomain } from './domain.ts';
 import type { DomainGather } from './gather.ts';
+import type { PagedDomain } from './paged-domain.ts';
 
 const PAGE = 4096;
 /** Without range invalidation more leaves than this are forgotten with the whole address space. */
@@ -48,10 +49,10 @@ export class Invalidation {
    * Returns when no access can use what was gathered any more. One wait serves all: the TLBs are invalidated before the
    * ATCs by a CMD_SYNC between the two (§4.5.1), whose completion the last CMD_SYNC implies.
    */
-  *flush(domain: SmmuDomain, gather: DomainGather): Steps {
+  *flush(domain: PagedDomain, gather: DomainGather): Steps {
     if (gather.empty) return;
     // What no stream uses is in no TLB: the last detach saw to that.
-    if (inUse(domain)) {
+    if (domain.inUse) {
       const batch = this.#queue.batch();
       this.#invalidateTlbs(batch, domain, gather);
       const atcs = this.#invalidateAtcs(batch, domain, gather);
@@ -63,9 +64,9 @@ export class Invalidation {
   }
 
   /** Forgets everything that is cached of the domain, for the last detach. */
-  *flushAll(domain: SmmuDomain): Steps {
+  *flushAll(domain: PagedDomain): Steps {
     const batch = this.#queue.batch();
-    this.#invalidateAll(batch, domain);
+    this.forgetTranslations(batch, domain);
     yield* this.complete(batch, null);
   }
 
@@ -82,6 +83,13 @@ export class Invalidation {
     }
   }
 
+  /** Forgets what stage 1 of a guest made; `domain` is on top of the VM's stage 2. */
+  *flushGuest(domain: SmmuDomain): Steps {
+    const batch = this.#queue.batch();
+    batch.invalidateVmStage1(domain.vmid);
+    yield* this.complete(batch, null);
+  }
+
   /** Empties the ATC of one device; a device that does not answer is isolated. */
   *invalidateAtc(device: SmmuDevice): Steps {
     const batch = this.#queue.batch();
@@ -94,15 +102,16 @@ export class Invalidation {
     yield* this.#isolate(device);
   }
 
-  #invalidateAll(batch: CommandBatch, domain: SmmuDomain): void {
+  /** Everything that TLBs hold by the domain's tag. */
+  forgetTranslations(batch: CommandBatch, domain: PagedDomain): void {
     if (domain.stage === 1) batch.invalidateAsid(domain.vmid, domain.tag);
     else batch.invalidateVm(domain.vmid);
   }
 
-  #invalidateTlbs(batch: CommandBatch, domain: SmmuDomain, gather: DomainGather): void {
+  #invalidateTlbs(batch: CommandBatch, domain: PagedDomain, gather: DomainGather): void {
     // What stage 1 made of an IPA is cached with it: a change below a nested domain forgets the whole VM (§4.4.3.1).
     if (gather.everything || domain.children.size > 0 || this.#isTooMuch(gather)) {
-      this.#invalidateAll(batch, domain);
+      this.forgetTranslations(batch, domain);
       return;
     }
     // Emptied tables are cached by walks: then not only leaves are to be forgotten, and levels must not be hinted at.
@@ -127,7 +136,7 @@ export class Invalidation {
 
   #singles(
     batch: CommandBatch,
-    domain: SmmuDomain,
+    domain: PagedDomain,
     start: number,
     size: number,
     leafSize: number,
@@ -137,7 +146,7 @@ export class Invalidation {
   }
 
   /** Few commands of (num + 1) * 2^scale granules each (§4.4.1.1), the smaller ones first. */
-  #range(batch: CommandBatch, domain: SmmuDomain, start: number, size: number, leafSize: number, leaf: boolean): void {
+  #range(batch: CommandBatch, domain: PagedDomain, start: number, size: number, leafSize: number, leaf: boolean): void {
     const { shape } = domain.table;
     const tg = TLBI_GRANULE_CODE[shape.granule];
     const ttl = leaf ? leafLevel(shape, leafSize) : 0;
@@ -161,7 +170,7 @@ export class Invalidation {
 
   #tlbi(
     batch: CommandBatch,
-    domain: SmmuDomain,
+    domain: PagedDomain,
     address: number,
     leaf: boolean,
     tg: number,
@@ -178,7 +187,7 @@ export class Invalidation {
   }
 
   /** Invalidations for every device that may have cached translations of the domain; whether there is any. */
-  #invalidateAtcs(batch: CommandBatch, domain: SmmuDomain, gather: DomainGather): boolean {
+  #invalidateAtcs(batch: CommandBatch, domain: PagedDomain, gather: DomainGather): boolean {
     let any = false;
     for (const { device, pasid } of domain.attachments) {
       if (!device.atsEnabled) continue;
@@ -206,13 +215,6 @@ export class Invalidation {
     }
     return any;
   }
-}
-
-/** Whether a stream translates by this domain, as its own or as the stage 2 below it. */
-export function inUse(domain: SmmuDomain): boolean {
-  if (domain.attachments.length > 0) return true;
-  for (const child of domain.children) if (child.attachments.length > 0) return true;
-  return false;
 }
 
 function atsDevices(domain: SmmuDomain): Set<SmmuDevice> {

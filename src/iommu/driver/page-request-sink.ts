@@ -35,7 +35,7 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
     this.#log = options.log;
   }
 
-  take(view: DataView, at: number): PendingGroup | UnknownGroup | null {
+  take(view: DataView, at: number, notBeforeNs: number): PendingGroup | UnknownGroup | null {
     const streamId = PageRequestRecord.StreamID.get(view, at);
     const pasid = PageRequestRecord.SSV.get(view, at) === 1 ? PageRequestRecord.SubstreamID.get(view, at) : -1;
     const page = PageRequestRecord.PageAddress.get(view, at);
@@ -60,7 +60,8 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
     }
     const execute = PageRequestRecord.X.get(view, at) === 1;
     const privileged = PageRequestRecord.Priv.get(view, at) === 1;
-    return this.#service.collect(device, { page, read, write, execute, privileged, pasid, groupIndex, last });
+    const request = { page, read, write, execute, privileged, pasid, groupIndex, last, notBeforeNs };
+    return this.#service.collect(device, request);
   }
 
   *serve(work: PendingGroup | UnknownGroup): Steps {

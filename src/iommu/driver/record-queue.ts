@@ -7,8 +7,11 @@ import { EVENTQ_BASE } from '../spec/registers.layout.ts';
 
 /** What is done with the records; `Work` is what one record asks of the queue's thread. */
 export interface RecordSink<Work> {
-  /** Reads the record at byte `at` of `view`; null when nothing more is to be done. The slot is given back afterwards. */
-  take(view: DataView, at: number): Work | null;
+  /**
+   * Reads the record at byte `at` of `view`; null when nothing more is to be done. The slot is given back afterwards.
+   * The record was not in the queue before `notBeforeNs`.
+   */
+  take(view: DataView, at: number, notBeforeNs: number): Work | null;
   serve(work: Work): Steps;
   /** Records were lost. */
   overflowed(): void;
@@ -56,6 +59,8 @@ export class RecordQueue<Work> {
   #overflowSeen = 0;
   #overflowAcknowledged = 0;
   #overflows = 0;
+  /** When the queue was last seen empty. */
+  #emptyNs = 0;
 
   constructor(options: RecordQueueOptions<Work>) {
     const bytes = Math.max(32, options.recordBytes * 2 ** options.sizeBits);
@@ -132,7 +137,7 @@ export class RecordQueue<Work> {
       }
       while (this.#consumed < this.#produced) {
         const at = address + (this.#consumed % this.#entries) * recordBytes;
-        const work = sink.take(memory.readView(at), at % CHUNK_BYTES);
+        const work = sink.take(memory.readView(at), at % CHUNK_BYTES, this.#emptyNs);
         this.#consumed += 1;
         // The slot goes back before the answer: an answer returns a credit, whose request may need the slot (§8).
         this.#giveBack();
@@ -149,6 +154,7 @@ export class RecordQueue<Work> {
     const shown = producer & this.#indexMask;
     this.#produced += (shown - (this.#produced & this.#indexMask)) & this.#indexMask;
     assert(this.#produced - this.#consumed <= this.#entries, `the ${this.#options.name} holds no more than its size`);
+    if (this.#produced === this.#consumed) this.#emptyNs = this.#options.scheduler.clock.now;
     this.#overflowSeen = producer >= OVERFLOW ? OVERFLOW : 0;
     if (this.#options.acknowledge === 'at once') this.#acknowledgeOverflow();
   }

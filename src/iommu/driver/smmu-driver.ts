@@ -11,13 +11,23 @@ import type { Invariants } from '../../sim/invariants.ts';
 import type { Log } from '../../sim/log.ts';
 import type { Latency } from '../../sim/profile.ts';
 import type { Scheduler, Steps } from '../../sim/task.ts';
-import type { DomainOptions, FaultGroup, FaultResponse, Iommu, IommuDevice, IommuDomain } from '../core.ts';
+import type {
+  DomainOptions,
+  FaultGroup,
+  FaultResponse,
+  GuestTables,
+  IommuDevice,
+  IommuDomain,
+  NestingIommu,
+} from '../core.ts';
 import { Attachments } from './attachments.ts';
 import { bringUp, type Machinery } from './bring-up.ts';
 import { DriverCounters } from './counters.ts';
 import { type DeviceOptions, SmmuDevice } from './device.ts';
-import { ownDomain, type SmmuDomain } from './domain.ts';
+import { ownDomain } from './domain.ts';
 import { DomainFactory } from './domain-factory.ts';
+import { GuestDomain } from './guest-domain.ts';
+import { translateCommands } from './guest-invalidation.ts';
 import { type Features, StallModel } from './probe.ts';
 import type { TableMemory } from './table-memory.ts';
 
@@ -47,7 +57,7 @@ export interface SmmuDriverOptions {
   readonly overcommitPageRequests?: boolean;
 }
 
-export class SmmuDriver implements Iommu {
+export class SmmuDriver implements NestingIommu {
   readonly counters = new DriverCounters();
   readonly #options: SmmuDriverOptions;
   readonly #devices = new Map<number, SmmuDevice>();
@@ -69,7 +79,6 @@ export class SmmuDriver implements Iommu {
     const parts = yield* bringUp(this.#options, {
       devices: this.#devices,
       counters: this.counters,
-      classify: (whole, domain) => [{ domain, pages: whole.pages }],
       isolate: (device) => this.block(device),
     });
     this.#parts = parts;
@@ -126,21 +135,43 @@ export class SmmuDriver implements Iommu {
     return this.#factory.create(options);
   }
 
+  createGuestDomain(parent: IommuDomain, tables: GuestTables): IommuDomain {
+    assert(this.#factory !== null, 'the SMMU was probed');
+    return this.#factory.createGuest(parent, tables);
+  }
+
+  *invalidateGuest(
+    domain: IommuDomain,
+    commands: DataView,
+    deviceOf: (streamId: number) => IommuDevice | null,
+  ): Steps<number> {
+    const { commands: queue, invalidation, features } = this.#running;
+    const own = ownDomain(domain);
+    assert(own instanceof GuestDomain, 'the commands of a guest are for what it translates');
+    const batch = queue.batch();
+    const count = translateCommands(batch, commands, own, features, (streamId) => {
+      const device = deviceOf(streamId);
+      return device === null ? null : ownDevice(device);
+    });
+    yield* invalidation.complete(batch, own);
+    return count;
+  }
+
   freeDomain(domain: IommuDomain): void {
     assert(this.#factory !== null, 'the SMMU was probed');
     this.#factory.free(ownDomain(domain));
   }
 
   *attach(domain: IommuDomain, device: IommuDevice): Steps<number> {
-    return yield* this.#changes.attach(this.#domain(domain), ownDevice(device));
+    return yield* this.#changes.attach(ownDomain(domain), ownDevice(device));
   }
 
   *detach(domain: IommuDomain, device: IommuDevice): Steps {
-    yield* this.#changes.detach(this.#domain(domain), ownDevice(device));
+    yield* this.#changes.detach(ownDomain(domain), ownDevice(device));
   }
 
   *attachPasid(domain: IommuDomain, device: IommuDevice, pasid: number): Steps<number> {
-    return yield* this.#changes.attachPasid(this.#domain(domain), ownDevice(device), pasid);
+    return yield* this.#changes.attachPasid(ownDomain(domain), ownDevice(device), pasid);
   }
 
   *detachPasid(device: IommuDevice, pasid: number): Steps {
@@ -159,6 +190,14 @@ export class SmmuDriver implements Iommu {
     yield* this.#changes.block(ownDevice(device));
   }
 
+  /**
+   * To be called after a function-level reset: what the function had asked for is forgotten without an answer, and its
+   * ATS, PRI and PASID enables, which the reset cleared, are set again.
+   */
+  *functionReset(device: IommuDevice): Steps {
+    yield* this.#changes.functionReset(ownDevice(device));
+  }
+
   *respond(group: FaultGroup, response: FaultResponse): Steps {
     yield* this.#running.service.respond(group, response);
   }
@@ -171,12 +210,6 @@ export class SmmuDriver implements Iommu {
   get #changes(): Attachments {
     assert(this.#attachments !== null, 'the SMMU was probed');
     return this.#attachments;
-  }
-
-  #domain(domain: IommuDomain): SmmuDomain {
-    const own = ownDomain(domain);
-    assert(!own.freed, `domain ${own.id} is in use`);
-    return own;
   }
 }
 

@@ -8,7 +8,9 @@ import { GRANULE_CODE, MAIR0, startLevelCode } from './descriptors.ts';
 import type { SmmuDevice } from './device.ts';
 import type { SmmuDomain } from './domain.ts';
 import { stepTowards, UpdateStep } from './entry-update.ts';
+import { GuestDomain } from './guest-domain.ts';
 import type { Invalidation } from './invalidation.ts';
+import { PagedDomain } from './paged-domain.ts';
 import { type Features, StallModel } from './probe.ts';
 import type { StreamTable } from './stream-table.ts';
 
@@ -16,6 +18,7 @@ import type { StreamTable } from './stream-table.ts';
 const WRITE_BACK = 1;
 const INNER_SHAREABLE = 3;
 const USE_INCOMING = 1;
+const GUEST_DSS = { abort: S1Dss.TERMINATE, bypass: S1Dss.BYPASS, translate: S1Dss.SUBSTREAM_0 } as const;
 
 /** First words that make the rest mean nothing: V = 0, or for an STE also Config = 0b0xx. */
 const STE_ABORTS = STE.V.in32(1);
@@ -72,7 +75,7 @@ export class StreamConfiguration {
   }
 
   /** Makes the CD of a PASID (0 for accesses without one) describe `domain`; false without memory. */
-  *applyContext(device: SmmuDevice, substreamId: number, domain: SmmuDomain): Steps<boolean> {
+  *applyContext(device: SmmuDevice, substreamId: number, domain: PagedDomain): Steps<boolean> {
     const { contexts } = device;
     const entry = contexts === null ? -1 : contexts.entry(substreamId);
     if (entry < 0) return false;
@@ -114,8 +117,20 @@ export class StreamConfiguration {
     STE.SHCFG.set(ste, 0, USE_INCOMING);
     if (wantsAts(device)) STE.EATS.set(ste, 0, Eats.ENABLED);
     if (device.pasidBits > 0 && device.responsePasid) STE.PPAR.set(ste, 0, 1);
-    if (stage1) this.#composeStage1(device, own);
-    if (below !== null) this.#composeStage2(device, below, stage1);
+    if (own instanceof GuestDomain) this.#composeGuest(device, own);
+    else if (stage1) this.#composeStage1(device, own);
+    if (below instanceof PagedDomain) this.#composeStage2(device, below, stage1);
+  }
+
+  /** The guest's part of the STE, as it wrote it in its own (§4.3.7: re-shadowed). */
+  #composeGuest(device: SmmuDevice, domain: GuestDomain): void {
+    const ste = this.#ste;
+    const { contextTable, contextBits, contextFormat, withoutPasid } = domain.tables;
+    STE.S1ContextPtr.set(ste, 0, contextTable / 64);
+    STE.S1CDMax.set(ste, 0, contextBits);
+    STE.S1Fmt.set(ste, 0, contextFormat);
+    if (contextBits > 0) STE.S1DSS.set(ste, 0, GUEST_DSS[withoutPasid]);
+    this.#composeStage1Common(device);
   }
 
   #composeStage1(device: SmmuDevice, own: SmmuDomain | null): void {
@@ -125,17 +140,22 @@ export class StreamConfiguration {
     STE.S1ContextPtr.set(ste, 0, contexts.baseAddress / 64);
     STE.S1CDMax.set(ste, 0, contexts.bits);
     STE.S1Fmt.set(ste, 0, contexts.format);
-    STE.S1CIR.set(ste, 0, WRITE_BACK);
-    STE.S1COR.set(ste, 0, WRITE_BACK);
-    STE.S1CSH.set(ste, 0, INNER_SHAREABLE);
     if (contexts.bits > 0) {
       const without = own === null ? S1Dss.TERMINATE : own.stage === 1 ? S1Dss.SUBSTREAM_0 : S1Dss.BYPASS;
       STE.S1DSS.set(ste, 0, without);
     }
+    this.#composeStage1Common(device);
+  }
+
+  #composeStage1Common(device: SmmuDevice): void {
+    const ste = this.#ste;
+    STE.S1CIR.set(ste, 0, WRITE_BACK);
+    STE.S1COR.set(ste, 0, WRITE_BACK);
+    STE.S1CSH.set(ste, 0, INNER_SHAREABLE);
     if (this.#features.stallModel === StallModel.BOTH && !device.stall) STE.S1STALLD.set(ste, 0, 1);
   }
 
-  #composeStage2(device: SmmuDevice, domain: SmmuDomain, nested: boolean): void {
+  #composeStage2(device: SmmuDevice, domain: PagedDomain, nested: boolean): void {
     const ste = this.#ste;
     const { shape, rootAddress } = domain.table;
     STE.S2VMID.set(ste, 0, domain.vmid);
@@ -153,7 +173,7 @@ export class StreamConfiguration {
     STE.S2TTB.set(ste, 0, rootAddress / 16);
   }
 
-  #composeCd(device: SmmuDevice, domain: SmmuDomain): void {
+  #composeCd(device: SmmuDevice, domain: PagedDomain): void {
     const cd = this.#cd;
     const { shape, rootAddress } = domain.table;
     clear(cd);
