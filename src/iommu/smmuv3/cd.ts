@@ -1,9 +1,11 @@
 /** Context descriptors: which are ILLEGAL (IHI 0070 §5.4.2), and what the legal ones say (§5.4). */
 import type { Field } from '../../layout/field.ts';
 import { CD } from '../spec/cd.layout.ts';
-import { type Features, granuleSupported } from './features.ts';
+import { type Features, granuleSupported, powerOfTwo } from './features.ts';
 import { effectiveAddressBits, isWide, type StreamConfiguration, txszInRange } from './ste.ts';
 import { type Stage2, StreamWorld, type TableRegion, TranslationContext } from './translation/context.ts';
+
+const TWO_48 = 2 ** 48;
 
 /** The fields of one half of a CD: TTB0's or TTB1's. TG0 and TG1 encode granules differently. */
 interface RegionFields {
@@ -111,7 +113,7 @@ function decodeRegion(
   region.unprivilegedForbidden = features.E0PD === 1 && fields.E0PD.get(view, at) === 1;
   region.shareability = fields.SH.get(view, at);
   // TTB is in units of 16 bytes; bits 55:52 are RES0 for VMSAv8-64.
-  region.base = (fields.TTB.get(view, at) % 2 ** 48) * 16;
+  region.base = (fields.TTB.get(view, at) % TWO_48) * 16;
 }
 
 function copyStage2(to: Stage2, from: Stage2): void {
@@ -165,5 +167,5 @@ function regionIllegal(fields: RegionFields, view: DataView, at: number, feature
   const least = features.VAX > 0 && large ? 12 : 16;
   if (!txszInRange(fields.TSZ.get(view, at), granuleBits, least, features)) return true;
   const outputBits = effectiveAddressBits(CD.IPS.get(view, at), features);
-  return fields.TTB.get(view, at) % 2 ** 48 >= 2 ** (Math.min(outputBits, large ? 52 : 48) - 4);
+  return fields.TTB.get(view, at) % TWO_48 >= powerOfTwo(Math.min(outputBits, large ? 52 : 48) - 4);
 }

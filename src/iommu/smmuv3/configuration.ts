@@ -11,7 +11,7 @@ import { STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
 import { L1STD, S1Dss, S1Fmt } from '../spec/ste.layout.ts';
 import { ContextDescriptor } from './cd.ts';
 import type { Control } from './control.ts';
-import { type Features, outputAddressBits } from './features.ts';
+import { type Features, outputAddressBits, powerOfTwo } from './features.ts';
 import type { RegisterFile } from './register-file.ts';
 import { StreamConfiguration } from './ste.ts';
 import type { TranslationContext } from './translation/context.ts';
@@ -21,7 +21,12 @@ import type { Translator } from './translation/translator.ts';
 const STE_BYTES = 64;
 const CD_BYTES = 64;
 const L1_BYTES = 8;
+/** Units of the pointers in level 1 descriptors. */
+const STREAM_POINTER_UNIT = 2 ** L1STD.L2Ptr.lsb;
+const CONTEXT_POINTER_UNIT = 2 ** L1CD.L2Ptr.lsb;
 const NO_SUBSTREAM = -1;
+/** No StreamID. */
+const NOTHING = -2;
 
 /** Slots of each cache; powers of two. */
 const STREAM_SLOTS = 256;
@@ -65,9 +70,14 @@ export class Configuration {
   readonly #bytes = new Uint8Array(CD_BYTES);
   readonly #scratch = new DataView(this.#bytes.buffer);
   #epoch = 0;
+  /** What the public fields answer at once, as long as no look-up and no invalidation came since. */
+  #knownStream = NOTHING;
+  #knownSubstream = NO_SUBSTREAM;
   #tableBase = 0;
-  #tableLog2 = 0;
+  #streamCount = 1;
+  /** Two-level tables: log2 of the StreamIDs of one level 1 entry, and their number. 0 and 1 for a linear table. */
   #split = 0;
+  #leafStreams = 1;
   /** Where the structure that {@link #fetch} found begins: in memory itself, or in the scratch copy. */
   #view: DataView = this.#scratch;
   #at = 0;
@@ -105,17 +115,20 @@ export class Configuration {
 
   /** Takes the shape of the stream table from its registers: call when SMMUEN rises, which freezes them (§6.3.24). */
   configure(): void {
+    this.#knownStream = NOTHING;
     const registers = this.#registers;
     const shape = registers.get(STRTAB_BASE_CFG);
-    this.#tableLog2 = Math.min(STRTAB_BASE_CFG.LOG2SIZE.of(shape), this.#features.SIDSIZE);
+    const log2 = Math.min(STRTAB_BASE_CFG.LOG2SIZE.of(shape), this.#features.SIDSIZE);
+    this.#streamCount = 2 ** log2;
     const twoLevel = STRTAB_BASE_CFG.FMT.of(shape) === 1;
     const split = STRTAB_BASE_CFG.SPLIT.of(shape);
     this.#split = twoLevel ? (split === 8 || split === 10 ? split : 6) : 0;
+    this.#leafStreams = 2 ** this.#split;
     const base = registers.field(STRTAB_BASE, STRTAB_BASE.ADDR) * 2 ** STRTAB_BASE.ADDR.lsb;
     // The base is aligned down to the size of the table, or of its first level.
     const bytes = twoLevel
-      ? Math.max(64, 2 ** Math.max(this.#tableLog2 - this.#split, 0) * L1_BYTES)
-      : 2 ** this.#tableLog2 * STE_BYTES;
+      ? Math.max(64, 2 ** Math.max(log2 - this.#split, 0) * L1_BYTES)
+      : this.#streamCount * STE_BYTES;
     this.#tableBase = base - (base % bytes);
   }
 
@@ -125,16 +138,27 @@ export class Configuration {
    * fills {@link stage2Fault}.
    */
   find(streamId: number, substream: number): EventType | 0 {
-    const event = this.findStream(streamId);
+    if (streamId === this.#knownStream && substream === this.#knownSubstream) {
+      this.fetches = 0;
+      this.walkSteps = 0;
+      return 0;
+    }
+    const streamEvent = this.findStream(streamId);
+    if (streamEvent !== 0) return streamEvent;
+    if (this.stream.aborts) return 0;
+    const event = this.findContext(substream);
     if (event !== 0) return event;
-    return this.stream.aborts ? 0 : this.findContext(substream);
+    this.#knownStream = streamId;
+    this.#knownSubstream = substream;
+    return 0;
   }
 
   /** The STE alone. */
   findStream(streamId: number): EventType | 0 {
+    this.#knownStream = NOTHING;
     this.fetches = 0;
     this.walkSteps = 0;
-    const stream = this.#slot(this.#streams, streamId);
+    const stream = this.#streamSlot(streamId);
     if (stream.streamId !== streamId) {
       const event = this.#fetchStream(streamId, stream);
       if (event !== 0) return event;
@@ -151,8 +175,7 @@ export class Configuration {
     const index = this.#contextIndex(stream, substream);
     if (index === SELECT_STAGE_2) return 0;
     if (index < 0) return -index as EventType;
-    const slot = this.#contexts[(stream.streamId * 37 + index) & (CONTEXT_SLOTS - 1)];
-    if (slot === undefined) return 0;
+    const slot = this.#contextSlot(stream.streamId, index);
     if (slot.streamId !== stream.streamId || slot.index !== index || slot.epoch !== stream.epoch) {
       const event = this.#fetchContext(stream, index, slot);
       if (event !== 0) return event;
@@ -170,13 +193,15 @@ export class Configuration {
 
   /** CMD_CFGI_STE; `leaf` keeps level 1 descriptors (§4.3.1). CDs go with their STE. */
   forgetStream(streamId: number, leaf: boolean): void {
-    const stream = this.#slot(this.#streams, streamId);
+    this.#knownStream = NOTHING;
+    const stream = this.#streamSlot(streamId);
     if (stream.streamId === streamId) stream.streamId = -1;
     if (!leaf) this.#forgetStreamTables(streamId, 1);
   }
 
   /** CMD_CFGI_STE_RANGE: `count` StreamIDs from `first` (§4.3.2). */
   forgetStreams(first: number, count: number): void {
+    this.#knownStream = NOTHING;
     for (const stream of this.#streams) {
       if (stream.streamId >= first && stream.streamId < first + count) stream.streamId = -1;
     }
@@ -185,8 +210,9 @@ export class Configuration {
 
   /** CMD_CFGI_CD; `leaf` keeps the level 1 CD (§4.3.3). */
   forgetContext(streamId: number, index: number, leaf: boolean): void {
-    const slot = this.#contexts[(streamId * 37 + index) & (CONTEXT_SLOTS - 1)];
-    if (slot?.streamId === streamId && slot.index === index) slot.streamId = -1;
+    this.#knownStream = NOTHING;
+    const slot = this.#contextSlot(streamId, index);
+    if (slot.streamId === streamId && slot.index === index) slot.streamId = -1;
     if (leaf) return;
     // A level 1 CD covers 64 or 1024 CDs; the format is not known here, so both are dropped.
     for (const entry of this.#contextTables) {
@@ -197,18 +223,24 @@ export class Configuration {
 
   /** CMD_CFGI_CD_ALL (§4.3.4): what was cached through the STE no longer belongs to it. */
   forgetContexts(streamId: number): void {
-    const stream = this.#slot(this.#streams, streamId);
+    this.#knownStream = NOTHING;
+    const stream = this.#streamSlot(streamId);
     if (stream.streamId === streamId) stream.epoch = ++this.#epoch;
   }
 
   /** Everything, as at reset. */
   forgetAll(): void {
+    this.#knownStream = NOTHING;
     for (const stream of this.#streams) stream.streamId = -1;
     for (const entry of this.#streamTables) entry.streamId = -1;
   }
 
-  #slot<T>(slots: readonly T[], key: number): T {
-    return slots[key & (slots.length - 1)] as T;
+  #streamSlot(streamId: number): StreamConfiguration {
+    return this.#streams[streamId & (STREAM_SLOTS - 1)] as StreamConfiguration;
+  }
+
+  #contextSlot(streamId: number, index: number): ContextDescriptor {
+    return this.#contexts[(streamId * 37 + index) & (CONTEXT_SLOTS - 1)] as ContextDescriptor;
   }
 
   /** Index of the CD, {@link SELECT_STAGE_2}, or the event negated (§5.2 S1CDMax and S1DSS, §7.3.7, §7.3.9). */
@@ -218,7 +250,7 @@ export class Configuration {
       if (stream.S1CDMax === 0 || stream.S1DSS === S1Dss.SUBSTREAM_0) return 0;
       return stream.S1DSS === S1Dss.BYPASS ? SELECT_STAGE_2 : -EventType.F_STREAM_DISABLED;
     }
-    if (!stream.stage1 || stream.S1CDMax === 0 || substream >= 2 ** stream.S1CDMax) {
+    if (!stream.stage1 || stream.S1CDMax === 0 || substream >= powerOfTwo(stream.S1CDMax)) {
       this.badSubstream = substream;
       return -EventType.C_BAD_SUBSTREAMID;
     }
@@ -226,24 +258,24 @@ export class Configuration {
   }
 
   #fetchStream(streamId: number, slot: StreamConfiguration): EventType | 0 {
-    if (streamId >= 2 ** this.#tableLog2) return EventType.C_BAD_STREAMID;
+    if (streamId >= this.#streamCount) return EventType.C_BAD_STREAMID;
     let address = this.#tableBase + streamId * STE_BYTES;
     if (this.#split > 0) {
-      const index = Math.floor(streamId / 2 ** this.#split);
-      const entry = this.#slot(this.#streamTables, index);
+      const index = Math.floor(streamId / this.#leafStreams);
+      const entry = this.#streamTables[index & (LEVEL_1_SLOTS - 1)] as Level1Entry;
       if (entry.streamId < 0 || entry.index !== index) {
         const event = this.#fetchLevel1(entry, this.#tableBase + index * L1_BYTES);
         if (event !== 0) return event;
-        entry.streamId = index * 2 ** this.#split;
+        entry.streamId = index * this.#leafStreams;
         entry.index = index;
       }
-      const within = streamId % 2 ** this.#split;
+      const within = streamId % this.#leafStreams;
       const { valid: span } = entry;
       // Span 0, 12 to 31, or beyond the split leads nowhere (§5.1.1).
-      if (span === 0 || span > 11 || span > this.#split + 1 || within >= 2 ** (span - 1)) {
+      if (span === 0 || span > 11 || span > this.#split + 1 || within >= powerOfTwo(span - 1)) {
         return EventType.C_BAD_STREAMID;
       }
-      const bytes = STE_BYTES * 2 ** (span - 1);
+      const bytes = STE_BYTES * powerOfTwo(span - 1);
       address = entry.pointer - (entry.pointer % bytes) + within * STE_BYTES;
     }
     // An address beyond the OAS is truncated (§3.4.3 note 5).
@@ -259,7 +291,7 @@ export class Configuration {
     if (!this.#fetch(address % this.#addressLimit, L1_BYTES)) return EventType.F_STE_FETCH;
     entry.valid = L1STD.Span.get(this.#view, this.#at);
     // L2Ptr bits above the OAS are RES0: what software put there is not kept (§5.1).
-    entry.pointer = (L1STD.L2Ptr.get(this.#view, this.#at) * 2 ** L1STD.L2Ptr.lsb) % this.#addressLimit;
+    entry.pointer = (L1STD.L2Ptr.get(this.#view, this.#at) * STREAM_POINTER_UNIT) % this.#addressLimit;
     return 0;
   }
 
@@ -268,7 +300,7 @@ export class Configuration {
     if (stream.S1Fmt !== S1Fmt.LINEAR) {
       const leaf = stream.S1Fmt === S1Fmt.TWO_LEVEL_4K ? 64 : 1024;
       const table = Math.floor(index / leaf);
-      const entry = this.#slot(this.#contextTables, stream.streamId * 7 + table);
+      const entry = this.#contextTables[(stream.streamId * 7 + table) & (LEVEL_1_SLOTS - 1)] as Level1Entry;
       if (entry.streamId !== stream.streamId || entry.index !== table || entry.epoch !== stream.epoch) {
         const event = this.#fetchContextTable(stream, table, entry);
         if (event !== 0) return event;
@@ -300,7 +332,7 @@ export class Configuration {
     entry.index = table;
     entry.epoch = stream.epoch;
     entry.valid = L1CD.V.get(this.#view, this.#at);
-    entry.pointer = L1CD.L2Ptr.get(this.#view, this.#at) * 2 ** L1CD.L2Ptr.lsb;
+    entry.pointer = L1CD.L2Ptr.get(this.#view, this.#at) * CONTEXT_POINTER_UNIT;
     return 0;
   }
 
@@ -338,7 +370,7 @@ export class Configuration {
   }
 
   #forgetStreamTables(first: number, count: number): void {
-    const span = 2 ** this.#split;
+    const span = this.#leafStreams;
     for (const entry of this.#streamTables) {
       if (entry.streamId < first + count && entry.streamId + span > first) entry.streamId = -1;
     }

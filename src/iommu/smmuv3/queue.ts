@@ -8,13 +8,7 @@ import type { RegisterLayout } from '../../layout/register.ts';
 import type { RegisterFile } from './register-file.ts';
 
 /** The index after `index`, wrap flag included. */
-export const advance = (index: number, log2: number): number => (index + 1) & (2 ** (log2 + 1) - 1);
-
-/**
- * Entries between the consumer's and the producer's index. More than 2^log2 when software wrote indexes that no
- * correct sequence reaches (§3.5.1 calls them inconsistent).
- */
-export const distance = (cons: number, prod: number, log2: number): number => (prod - cons) & (2 ** (log2 + 1) - 1);
+export const advance = (index: number, log2: number): number => (index + 1) & ((2 << log2) - 1);
 
 /** The registers of one queue. */
 export interface QueueRegisters {
@@ -40,6 +34,8 @@ export class Queue {
   readonly #layout: QueueRegisters;
   readonly #maxLog2: number;
   #log2 = 0;
+  /** Bits of an index, its wrap flag included. */
+  #indexMask = 1;
   #base = 0;
 
   constructor(options: QueueOptions) {
@@ -64,7 +60,8 @@ export class Queue {
     const alignment = Math.max(32, this.entryBytes * 2 ** this.#log2);
     const address = registers.field(base, base.ADDR) * 2 ** base.ADDR.lsb;
     this.#base = address - (address % alignment);
-    const index = 2 ** (this.#log2 + 1) - 1;
+    const index = (2 << this.#log2) - 1;
+    this.#indexMask = index;
     for (const [register, field] of [
       [prod, prod.WR],
       [cons, cons.RD],
@@ -74,7 +71,7 @@ export class Queue {
   }
 
   get prod(): number {
-    return this.#layout.prod.WR.of(this.#registers.get(this.#layout.prod)) & (2 ** (this.#log2 + 1) - 1);
+    return this.#layout.prod.WR.of(this.#registers.get(this.#layout.prod)) & this.#indexMask;
   }
 
   set prod(index: number) {
@@ -82,7 +79,7 @@ export class Queue {
   }
 
   get cons(): number {
-    return this.#layout.cons.RD.of(this.#registers.get(this.#layout.cons)) & (2 ** (this.#log2 + 1) - 1);
+    return this.#layout.cons.RD.of(this.#registers.get(this.#layout.cons)) & this.#indexMask;
   }
 
   set cons(index: number) {
@@ -95,12 +92,12 @@ export class Queue {
 
   /** No room for one more entry; inconsistent indexes leave none either. */
   get full(): boolean {
-    return distance(this.cons, this.prod, this.#log2) >= 2 ** this.#log2;
+    return ((this.prod - this.cons) & this.#indexMask) >= 1 << this.#log2;
   }
 
   /** Physical address of the entry that `index` names. */
   addressOf(index: number): number {
-    return this.#base + (index & (2 ** this.#log2 - 1)) * this.entryBytes;
+    return this.#base + (index & (this.#indexMask >>> 1)) * this.entryBytes;
   }
 
   /** Copies the entry at `index` into `target`. */

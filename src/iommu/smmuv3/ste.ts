@@ -1,8 +1,12 @@
 /** Stream table entries: which are ILLEGAL (IHI 0070 §5.2.2), and what the legal ones say (§5.2). */
 import { Eats, S1Dss, S1Fmt, STE, SteConfig } from '../spec/ste.layout.ts';
 import type { Control } from './control.ts';
-import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits } from './features.ts';
+import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits, powerOfTwo } from './features.ts';
 import { type Stage2, StreamWorld, TranslationContext } from './translation/context.ts';
+
+/** S1ContextPtr is in units of 64 bytes. */
+const CONTEXT_UNIT = 2 ** STE.S1ContextPtr.lsb;
+const TWO_48 = 2 ** 48;
 
 /** S2TG to granule bits; 0 is reserved. */
 const S2_GRANULE_BITS = [12, 16, 14, 0] as const;
@@ -84,7 +88,7 @@ export class StreamConfiguration {
     if (this.S1Fmt > S1Fmt.TWO_LEVEL_64K) this.S1Fmt = S1Fmt.LINEAR;
     this.S1DSS = substreams > 0 ? STE.S1DSS.get(view, at) : S1Dss.TERMINATE;
     if (this.S1DSS > S1Dss.SUBSTREAM_0) this.S1DSS = S1Dss.TERMINATE;
-    this.contextTable = STE.S1ContextPtr.get(view, at) * 2 ** STE.S1ContextPtr.lsb;
+    this.contextTable = STE.S1ContextPtr.get(view, at) * CONTEXT_UNIT;
     this.S1STALLD = STE.S1STALLD.get(view, at) === 1;
   }
 
@@ -144,7 +148,7 @@ function stage2StartLevel(view: DataView, at: number, granuleBits: number, featu
 function decodeStage2(stage2: Stage2, view: DataView, at: number, features: Features): void {
   const granuleBits = S2_GRANULE_BITS[STE.S2TG.get(view, at)] ?? 0;
   const tables = stage2.tables;
-  tables.base = (STE.S2TTB.get(view, at) % 2 ** 48) * 16;
+  tables.base = (STE.S2TTB.get(view, at) % TWO_48) * 16;
   tables.granuleBits = granuleBits;
   tables.inputBits = 64 - STE.S2T0SZ.get(view, at);
   tables.wide = isWide(granuleBits, STE.S2DS.get(view, at) === 1, features);
@@ -196,8 +200,7 @@ function stage1Illegal(view: DataView, at: number, features: Features): boolean 
     if (substreams > 0 && features.CD2L === 0 && (format === 1 || format === 2)) return true;
   }
   // IAS equals OAS without VMSAv8-32, so one check serves PA and IPA (§3.4.3).
-  const limit = 2 ** (outputAddressBits(features) - STE.S1ContextPtr.lsb);
-  return STE.S1ContextPtr.get(view, at) >= limit;
+  return STE.S1ContextPtr.get(view, at) * CONTEXT_UNIT >= powerOfTwo(outputAddressBits(features));
 }
 
 function stage2Illegal(view: DataView, at: number, features: Features): boolean {
@@ -222,9 +225,9 @@ function stage2Illegal(view: DataView, at: number, features: Features): boolean 
 function tablesIllegal(view: DataView, at: number, features: Features, granuleBits: number, ds: boolean): boolean {
   const large = granuleBits === 16 || ds;
   // S2TTB is in units of 16 bytes; bits 55:52 are RES0 for VMSAv8-64.
-  const base = STE.S2TTB.get(view, at) % 2 ** 48;
+  const base = STE.S2TTB.get(view, at) % TWO_48;
   const outputBits = effectiveAddressBits(STE.S2PS.get(view, at), features);
-  if (base >= 2 ** (Math.min(outputBits, large ? 52 : 48) - 4)) return true;
+  if (base >= powerOfTwo(Math.min(outputBits, large ? 52 : 48) - 4)) return true;
   const t0sz = STE.S2T0SZ.get(view, at);
   const least = Math.max(large ? 12 : 16, 64 - outputAddressBits(features));
   if (!txszInRange(t0sz, granuleBits, least, features)) return true;

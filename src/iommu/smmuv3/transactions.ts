@@ -68,6 +68,17 @@ export function translationRelated(event: number): boolean {
 
 export class Transactions {
   readonly #options: TransactionsOptions;
+  // What every transaction touches, beside the options.
+  readonly #control: Control;
+  readonly #configuration: Configuration;
+  readonly #translator: Translator;
+  readonly #monitor: Pmcg;
+  readonly #bus: Bus;
+  readonly #trace: Trace;
+  readonly #hitNs: number;
+  readonly #fetchNs: number;
+  readonly #stepNs: number;
+  readonly #accessNs: number;
   readonly #access = new Access();
   readonly #outcome = new Outcome();
   /** Pages that an address within the OAS (and the IAS, which is the same) may have. */
@@ -76,6 +87,16 @@ export class Transactions {
 
   constructor(options: TransactionsOptions) {
     this.#options = options;
+    this.#control = options.control;
+    this.#configuration = options.configuration;
+    this.#translator = options.translator;
+    this.#monitor = options.monitor;
+    this.#bus = options.bus;
+    this.#trace = options.trace;
+    this.#hitNs = options.latency.tlbHit;
+    this.#fetchNs = options.latency.configurationFetch;
+    this.#stepNs = options.latency.walkStep;
+    this.#accessNs = options.latency.memoryAccess;
     this.#pageLimit = 2 ** (outputAddressBits(options.features) - 12);
   }
 
@@ -93,9 +114,9 @@ export class Transactions {
       ? this.#translated(request.requesterId, request.pasid)
       : this.#untranslated(request.requesterId, request.pasid);
     request.latencyNs += this.#cost();
-    if (this.#options.monitor.active) this.#count(request.requesterId, translated);
+    if (this.#monitor.active) this.#count(request.requesterId, translated);
     if (verdict === 0) return this.#perform(request);
-    this.#options.trace.record('smmu.fault', request.requesterId, request.page, verdict);
+    this.#trace.record('smmu.fault', request.requesterId, request.page, verdict);
     if (verdict === SILENT) return Completion.COMPLETER_ABORT;
     return this.#fault(request, verdict);
   }
@@ -128,17 +149,17 @@ export class Transactions {
   }
 
   #untranslated(streamId: number, pasid: number): Verdict {
-    const { control, configuration, registers, translator } = this.#options;
+    const configuration = this.#configuration;
     const outcome = this.#outcome;
     outcome.steps = 0;
     outcome.hit = false;
     this.#origin = Origin.CONFIGURATION;
     const access = this.#access;
-    if (!control.SMMUEN) {
+    if (!this.#control.SMMUEN) {
       configuration.fetches = 0;
       configuration.walkSteps = 0;
       outcome.page = access.page;
-      const refused = GBPA.ABORT.of(registers.get(GBPA)) === 1 || access.page >= this.#pageLimit;
+      const refused = GBPA.ABORT.of(this.#options.registers.get(GBPA)) === 1 || access.page >= this.#pageLimit;
       return refused ? SILENT : 0;
     }
     const event = configuration.find(streamId, pasid);
@@ -161,12 +182,12 @@ export class Transactions {
       }
     }
     this.#origin = Origin.TRANSLATION;
-    return translator.translate(context, access, outcome);
+    return this.#translator.translate(context, access, outcome);
   }
 
   /** An ATS Translated transaction (§3.9.1.3). */
   #translated(streamId: number, pasid: number): Verdict {
-    const { control, configuration, features, translator } = this.#options;
+    const { control, configuration, features } = this.#options;
     const access = this.#access;
     const outcome = this.#outcome;
     outcome.steps = 0;
@@ -198,21 +219,21 @@ export class Transactions {
       return EventType.F_ADDR_SIZE;
     }
     this.#origin = Origin.TRANSLATION;
-    return translator.translate(stream.withoutStage1, access, outcome);
+    return this.#translator.translate(stream.withoutStage1, access, outcome);
   }
 
   #override(): void {
     const access = this.#access;
-    const { PRIVCFG, INSTCFG } = this.#options.configuration.stream;
+    const { PRIVCFG, INSTCFG } = this.#configuration.stream;
     access.privileged = overridePrivilege(access.privileged, PRIVCFG);
     access.instruction = overrideInstruction(access.instruction, INSTCFG, access.write);
   }
 
   /** Nanoseconds that configuration and translation took. */
   #cost(): number {
-    const { latency, configuration } = this.#options;
+    const configuration = this.#configuration;
     const steps = this.#outcome.steps + configuration.walkSteps;
-    return latency.tlbHit + configuration.fetches * latency.configurationFetch + steps * latency.walkStep;
+    return this.#hitNs + configuration.fetches * this.#fetchNs + steps * this.#stepNs;
   }
 
   #count(streamId: number, translated: boolean): void {
@@ -224,8 +245,8 @@ export class Transactions {
   }
 
   #perform(request: MemoryRequest): Completion {
-    const { bus, latency } = this.#options;
-    request.latencyNs += latency.memoryAccess;
+    const bus = this.#bus;
+    request.latencyNs += this.#accessNs;
     if (request.length === 0) return Completion.SUCCESS;
     const address = this.#outcome.page * 4096 + request.offset;
     const status = request.write
