@@ -1,30 +1,41 @@
 /**
- * Registers of iommu-testdev, a function that does one DMA write when told to: QEMU's device of that name
- * (`docs/specs/iommu-testdev.rst`), BAR 0. Data only.
+ * QEMU's `iommu-testdev` as its users program it: 32-bit registers in BAR 0. It writes a pattern through the IOMMU, then
+ * looks for it at a physical address. Data only.
  */
 import { register } from '../../layout/register.ts';
 
-export const IOMMU_TESTDEV_ID = { vendor: 0x1b36, device: 0x0005, classCode: 0xff_0000, revision: 0 } as const;
-export const IOMMU_TESTDEV_BAR0_BYTES = 0x1000;
+const SHEET = 'QEMU iommu-testdev';
 
-const SOURCE = 'QEMU docs/specs/iommu-testdev.rst';
+export const IOMMU_TESTDEV_ID = {
+  vendor: 0x1b36,
+  device: 0x0005,
+  classCode: 0x00_ff00,
+  revision: 0,
+  subsystemVendor: 0x1af4,
+  subsystem: 0x1100,
+} as const;
 
-/** A read carries out the DMA that is armed. Reads 0. */
-export const TRIGGER = register('ITD_TRIGGER', 0x00, SOURCE, {}, { access: 'read-only' });
-export const IOVA_LOW = register('ITD_IOVA_LOW', 0x04, SOURCE, { VALUE: [31, 0] });
-export const IOVA_HIGH = register('ITD_IOVA_HIGH', 0x08, SOURCE, { VALUE: [31, 0] });
-/** Bytes to write. */
-export const LENGTH = register('ITD_LENGTH', 0x0c, SOURCE, { VALUE: [31, 0] });
-export const RESULT = register('ITD_RESULT', 0x10, SOURCE, { VALUE: [31, 0] });
-/** ARM=1 arms the next trigger, ARM=0 disarms. Reads 0. */
-export const DOORBELL = register('ITD_DOORBELL', 0x14, SOURCE, { ARM: 0 });
-export const ATTRIBUTES = register('ITD_ATTRIBUTES', 0x18, SOURCE, { SECURE: 0, SPACE: [2, 1], SPACE_VALID: 3 });
-/** Where the device looks for the bytes, past the SMMU. */
-export const PHYSICAL_LOW = register('ITD_PHYSICAL_LOW', 0x1c, SOURCE, { VALUE: [31, 0] });
-export const PHYSICAL_HIGH = register('ITD_PHYSICAL_HIGH', 0x20, SOURCE, { VALUE: [31, 0] });
+export const BAR0_BYTES = 0x1000;
 
-/** Values of RESULT. */
-export const DmaResult = {
+/** A read runs the armed DMA and returns 0. */
+export const TRIGGER = register('TRIGGER', 0x00, SHEET, { VALUE: [31, 0] }, { access: 'read-only' });
+/** Where the device writes: an I/O virtual address. */
+export const IOVA_LOW = register('IOVA_LOW', 0x04, SHEET, { VALUE: [31, 0] });
+export const IOVA_HIGH = register('IOVA_HIGH', 0x08, SHEET, { VALUE: [31, 0] });
+export const LENGTH = register('LENGTH', 0x0c, SHEET, { VALUE: [31, 0] });
+export const RESULT = register('RESULT', 0x10, SHEET, { VALUE: [31, 0] });
+export const DOORBELL = register('DOORBELL', 0x14, SHEET, { ARM: 0 });
+export const ATTRIBUTES = register('ATTRIBUTES', 0x18, SHEET, { SECURE: 0, SPACE: [2, 1], SPACE_VALID: 3 });
+/** Where the device looks: a physical address. */
+export const PHYSICAL_LOW = register('PHYSICAL_LOW', 0x1c, SHEET, { VALUE: [31, 0] });
+export const PHYSICAL_HIGH = register('PHYSICAL_HIGH', 0x20, SHEET, { VALUE: [31, 0] });
+
+/** Bytes 78 56 34 12, over and over. */
+export const PATTERN = 0x1234_5678;
+
+export const Space = { SECURE: 0, NON_SECURE: 1, ROOT: 2, REALM: 3 } as const;
+
+export const Result = {
   GOOD: 0,
   IDLE: 0xffff_ffff,
   ARMED: 0xffff_fffe,
@@ -33,11 +44,5 @@ export const DmaResult = {
   READ_FAILED: 0xdead_0003,
   MISMATCH: 0xdead_0004,
   NOT_ARMED: 0xdead_0005,
-  BAD_ATTRIBUTES: 0xdead_0006,
+  INCONSISTENT_ATTRIBUTES: 0xdead_0006,
 } as const;
-
-/** Security spaces of ATTRIBUTES.SPACE. */
-export const Space = { SECURE: 0, NON_SECURE: 1, ROOT: 2, REALM: 3 } as const;
-
-/** What is written, least significant byte first, again and again. */
-export const DMA_PATTERN = 0x1234_5678;

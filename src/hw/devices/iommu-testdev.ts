@@ -1,81 +1,77 @@
 /**
- * iommu-testdev: writes a pattern through the translation agent, then looks for it in memory. Data sheet:
- * iommu-testdev.layout.ts. A write that stalls leaves RESULT at ARMED until it ends.
+ * QEMU's `iommu-testdev` (iommu-testdev.layout.ts), so that its users find it on our board. Where nothing takes time, the
+ * DMA is over when the read of TRIGGER returns; otherwise, and while it stalls, RESULT says ARMED.
  */
+import type { Clock } from '../../sim/clock.ts';
 import { type AccessSize, type Bus, BusStatus, type MmioDevice } from '../bus.ts';
-import { PcieFunction } from '../pcie/function.ts';
-import { AddressType, Completion, type MemoryRequest, NO_PASID } from '../pcie/tlp.ts';
+import { DmaEngine } from '../pcie/endpoint/dma.ts';
+import { DmaOutcome, DmaTransfer } from '../pcie/endpoint/dma-transfer.ts';
+import { type Link, PcieFunction } from '../pcie/function.ts';
 import * as sheet from './iommu-testdev.layout.ts';
 
-const PAGE_BYTES = 4096;
-/** Pages of a 64-bit address space: addresses wrap there. */
-const PAGES = 2 ** 52;
-const REGISTER_BYTES = sheet.PHYSICAL_HIGH.offset + 4;
+/** Bytes written or compared at a time: a multiple of the pattern. */
+const PIECE_BYTES = 0x1_0000;
 
-/** A page of the pattern and four bytes more, so that it can be cut at any phase. */
-const PATTERN = new Uint8Array(PAGE_BYTES + 4);
-new DataView(PATTERN.buffer).setUint32(0, sheet.DMA_PATTERN, true);
-PATTERN.copyWithin(4, 0, 4);
-for (let done = 8; done < PATTERN.length; done *= 2) PATTERN.copyWithin(done, 0, done);
-
-export interface IommuTestDeviceOptions {
-  /** Where the device looks for its bytes. */
+export interface IommuTestdevOptions {
+  readonly clock: Clock;
+  /** Where the physical address is looked up, without the IOMMU. */
   readonly bus: Bus;
 }
 
-export class IommuTestDevice extends PcieFunction {
+export class IommuTestdev extends PcieFunction {
   readonly #bus: Bus;
-  #registers = new DataView(new ArrayBuffer(REGISTER_BYTES));
+  readonly #dma: DmaEngine;
+  readonly #registers = new DataView(new ArrayBuffer(0x24));
+  readonly #pattern = new Uint8Array(PIECE_BYTES);
+  readonly #found = new Uint8Array(PIECE_BYTES);
+  #transfer = new DmaTransfer(() => {});
   #armed = false;
-  /** Bytes of the DMA under way that were sent; -1 while there is none. */
-  #sent = -1;
-  #failed = false;
-  readonly #found = new Uint8Array(PAGE_BYTES);
-  readonly #request = {
-    requesterId: 0,
-    pasid: NO_PASID,
-    execute: false,
-    privileged: false,
-    addressType: AddressType.UNTRANSLATED,
-    write: true,
-    page: 0,
-    offset: 0,
-    length: 0,
-    data: PATTERN,
-    dataOffset: 0,
-    latencyNs: 0,
-    completed: (status: Completion) => this.#ended(status),
-  } satisfies MemoryRequest;
+  /** Bytes that the write under way has behind it. */
+  #written = 0;
+  #writing = false;
+  /** {@link #writePieces} is on the stack: a piece that ends at once is its own affair. */
+  #inLoop = false;
 
-  constructor(options: IommuTestDeviceOptions) {
-    super('iommu-testdev', { ...sheet.IOMMU_TESTDEV_ID, subsystemVendor: 0x1af4, subsystem: 0x1100 });
+  constructor(options: IommuTestdevOptions) {
+    super('iommu-testdev', sheet.IOMMU_TESTDEV_ID);
     this.#bus = options.bus;
-    this.addBar({ index: 0, bytes: sheet.IOMMU_TESTDEV_BAR0_BYTES, width: 32, device: this.#bar0 });
-    this.#restart();
+    this.#dma = new DmaEngine({
+      clock: options.clock,
+      lanes: 1,
+      noteAbort: (status) => this.noteAbort(status),
+    });
+    const view = new DataView(this.#pattern.buffer);
+    for (let at = 0; at < PIECE_BYTES; at += 4) view.setUint32(at, sheet.PATTERN, true);
+    this.addBar({ index: 0, bytes: sheet.BAR0_BYTES, width: 32, device: this.#bar0 });
+    this.#clear();
+  }
+
+  protected override plugged(link: Link): void {
+    this.#dma.attach(link);
   }
 
   override reset(): void {
     super.reset();
-    this.#restart();
+    this.#clear();
   }
 
-  #restart(): void {
-    this.#registers = new DataView(new ArrayBuffer(REGISTER_BYTES));
+  #clear(): void {
+    this.#dma.abandon();
+    this.#transfer = new DmaTransfer(() => this.#pieceWritten());
     this.#armed = false;
-    this.#sent = -1;
-    this.#result = sheet.DmaResult.IDLE;
-    sheet.ATTRIBUTES.SPACE.set(this.#registers, sheet.ATTRIBUTES.offset, sheet.Space.NON_SECURE);
+    this.#writing = false;
+    for (let at = 0; at < this.#registers.byteLength; at += 4) this.#registers.setUint32(at, 0, true);
+    this.#set(sheet.RESULT.offset, sheet.Result.IDLE);
+    this.#set(sheet.ATTRIBUTES.offset, sheet.ATTRIBUTES.SPACE.in32(sheet.Space.NON_SECURE));
   }
 
   readonly #bar0: MmioDevice = {
     name: 'iommu-testdev',
     readRegister: (offset: number, size: AccessSize, data: DataView) => {
       if (size !== 4) return BusStatus.ABORT;
-      let value = 0;
       if (offset === sheet.TRIGGER.offset) this.#trigger();
-      else if (offset !== sheet.DOORBELL.offset && offset < REGISTER_BYTES)
-        value = this.#registers.getUint32(offset, true);
-      data.setUint32(0, value, true);
+      const known = offset < this.#registers.byteLength && offset !== sheet.DOORBELL.offset;
+      data.setUint32(0, known ? this.#get(offset) : 0, true);
       return BusStatus.OK;
     },
     writeRegister: (offset: number, size: AccessSize, data: DataView) => {
@@ -83,102 +79,89 @@ export class IommuTestDevice extends PcieFunction {
       const value = data.getUint32(0, true);
       if (offset === sheet.DOORBELL.offset) {
         this.#armed = sheet.DOORBELL.ARM.of(value) === 1;
-        this.#result = this.#armed ? sheet.DmaResult.ARMED : sheet.DmaResult.IDLE;
-      } else if (offset !== sheet.TRIGGER.offset && offset < REGISTER_BYTES) {
-        this.#registers.setUint32(offset, value, true);
+        this.#set(sheet.RESULT.offset, this.#armed ? sheet.Result.ARMED : sheet.Result.IDLE);
+      } else if (offset !== sheet.TRIGGER.offset && offset < this.#registers.byteLength) {
+        this.#set(offset, value);
       }
       return BusStatus.OK;
     },
   };
 
-  set #result(value: number) {
-    this.#registers.setUint32(sheet.RESULT.offset, value, true);
-  }
-
-  #register(offset: number): number {
-    return this.#registers.getUint32(offset, true);
-  }
-
   #trigger(): void {
-    // A trigger while the last DMA stalls finds nothing armed.
-    if (this.#sent >= 0) return;
+    if (this.#writing) return;
     if (!this.#armed) {
-      this.#result = sheet.DmaResult.NOT_ARMED;
+      this.#set(sheet.RESULT.offset, sheet.Result.NOT_ARMED);
       return;
     }
-    if (this.#register(sheet.LENGTH.offset) === 0) this.#finish(sheet.DmaResult.ZERO_LENGTH);
-    else if (!this.#attributesAgree()) this.#finish(sheet.DmaResult.BAD_ATTRIBUTES);
-    else {
-      this.#sent = 0;
-      this.#failed = false;
-      this.#send();
+    this.#armed = false;
+    if (this.#get(sheet.LENGTH.offset) === 0) {
+      this.#set(sheet.RESULT.offset, sheet.Result.ZERO_LENGTH);
+    } else if (!this.#consistent()) {
+      this.#set(sheet.RESULT.offset, sheet.Result.INCONSISTENT_ATTRIBUTES);
+    } else {
+      this.#written = 0;
+      this.#writing = true;
+      this.#writePieces();
     }
   }
 
-  /** SECURE and SPACE say the same of the two spaces that existed before Realm management. */
-  #attributesAgree(): boolean {
-    const attributes = this.#register(sheet.ATTRIBUTES.offset);
+  /** Secure and Non-secure space must agree with the Secure bit; the other spaces have none to agree with. */
+  #consistent(): boolean {
+    const attributes = this.#get(sheet.ATTRIBUTES.offset);
     if (sheet.ATTRIBUTES.SPACE_VALID.of(attributes) === 0) return true;
     const space = sheet.ATTRIBUTES.SPACE.of(attributes);
     const secure = sheet.ATTRIBUTES.SECURE.of(attributes) === 1;
-    if (space !== sheet.Space.SECURE && space !== sheet.Space.NON_SECURE) return true;
-    return secure === (space === sheet.Space.SECURE);
+    if (space === sheet.Space.SECURE) return secure;
+    return space !== sheet.Space.NON_SECURE || !secure;
   }
 
-  /** Sends the rest, page by page; what fails is noted and the rest still goes, as posted writes do. */
-  #send(): void {
-    const length = this.#register(sheet.LENGTH.offset);
-    const low = this.#register(sheet.IOVA_LOW.offset);
-    const first = this.#register(sheet.IOVA_HIGH.offset) * 2 ** 20 + (low >>> 12);
-    const request = this.#request;
-    const { upstream, requesterId } = this.link;
-    while (this.#sent < length) {
-      const at = (low % PAGE_BYTES) + this.#sent;
-      request.requesterId = requesterId;
-      request.page = (first + Math.floor(at / PAGE_BYTES)) % PAGES;
-      request.offset = at % PAGE_BYTES;
-      request.length = Math.min(length - this.#sent, PAGE_BYTES - request.offset);
-      request.dataOffset = this.#sent % 4;
-      request.latencyNs = 0;
-      this.#sent += request.length;
-      const status = upstream.memory(request);
-      if (status === Completion.PENDING) return;
-      this.#note(status);
+  /** Starts pieces while each ends at once; one that takes time goes on in {@link #pieceWritten}. */
+  #writePieces(): void {
+    const length = this.#get(sheet.LENGTH.offset);
+    const low = this.#get(sheet.IOVA_LOW.offset);
+    const page = this.#get(sheet.IOVA_HIGH.offset) * 2 ** 20 + (low >>> 12);
+    this.#inLoop = true;
+    while (this.#writing && !this.#transfer.busy && this.#written < length) {
+      const count = Math.min(PIECE_BYTES, length - this.#written);
+      const at = (low & 0xfff) + this.#written;
+      this.#written += count;
+      this.#dma.start(this.#transfer.prepare(true, page, at, this.#pattern, 0, count));
     }
-    this.#finish(this.#failed ? sheet.DmaResult.WRITE_FAILED : this.#look());
+    this.#inLoop = false;
+    if (!this.#writing || this.#transfer.busy) return;
+    this.#writing = false;
+    this.#set(sheet.RESULT.offset, this.#look(length));
   }
 
-  /** A stalled write ended. */
-  #ended(status: Completion): void {
-    if (this.#sent < 0) return;
-    this.#note(status);
-    this.#send();
+  #pieceWritten(): void {
+    if (this.#transfer.outcome !== DmaOutcome.DONE) {
+      this.#writing = false;
+      this.#set(sheet.RESULT.offset, sheet.Result.WRITE_FAILED);
+    } else if (!this.#inLoop) {
+      this.#writePieces();
+    }
   }
 
-  #note(status: Completion): void {
-    if (status === Completion.SUCCESS) return;
-    this.#failed = true;
-    this.noteAbort(status);
-  }
-
-  /** Compares memory at the physical address with what was written. */
-  #look(): number {
-    const length = this.#register(sheet.LENGTH.offset);
-    const base = this.#register(sheet.PHYSICAL_HIGH.offset) * 2 ** 32 + this.#register(sheet.PHYSICAL_LOW.offset);
-    for (let done = 0; done < length; ) {
-      const count = Math.min(length - done, PAGE_BYTES);
-      if (this.#bus.read(base + done, this.#found, 0, count) !== BusStatus.OK) return sheet.DmaResult.READ_FAILED;
-      for (let byte = 0; byte < count; byte++) {
-        if (this.#found[byte] !== PATTERN[(done + byte) % 4]) return sheet.DmaResult.MISMATCH;
+  #look(length: number): number {
+    const high = this.#get(sheet.PHYSICAL_HIGH.offset);
+    // Physical addresses end at 2^52.
+    if (high >= 2 ** 20) return sheet.Result.READ_FAILED;
+    const address = high * 2 ** 32 + this.#get(sheet.PHYSICAL_LOW.offset);
+    for (let done = 0; done < length; done += PIECE_BYTES) {
+      const count = Math.min(PIECE_BYTES, length - done);
+      if (this.#bus.read(address + done, this.#found, 0, count) !== BusStatus.OK) return sheet.Result.READ_FAILED;
+      if (Buffer.compare(this.#found.subarray(0, count), this.#pattern.subarray(0, count)) !== 0) {
+        return sheet.Result.MISMATCH;
       }
-      done += count;
     }
-    return sheet.DmaResult.GOOD;
+    return sheet.Result.GOOD;
   }
 
-  #finish(result: number): void {
-    this.#sent = -1;
-    this.#armed = false;
-    this.#result = result;
+  #get(offset: number): number {
+    return this.#registers.getUint32(offset, true);
+  }
+
+  #set(offset: number, value: number): void {
+    this.#registers.setUint32(offset, value, true);
   }
 }
