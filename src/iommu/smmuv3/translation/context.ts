@@ -14,6 +14,35 @@ import { TlbKey } from './tlb.ts';
 export const StreamWorld = { EL1: 0, EL2: 1, EL2_E2H: 2 } as const;
 export type StreamWorld = (typeof StreamWorld)[keyof typeof StreamWorld];
 
+/**
+ * Derived flags. Hot code tests these numbers rather than the boolean fields: the engine compares a boolean from a field
+ * with every falsy value there is.
+ */
+export const ContextFlag = { STAGE_1: 1, STAGE_2: 2, TWO_RANGES: 4 } as const;
+export const RegionFlag = {
+  TOP_BYTE_IGNORED: 1,
+  UNPRIVILEGED_FORBIDDEN: 2,
+  DISABLED: 4,
+  HIERARCHY_DISABLED: 8,
+  BIG_ENDIAN: 16,
+} as const;
+export const StageFlag = {
+  HARDWARE_ACCESS: 1,
+  HARDWARE_DIRTY: 2,
+  ACCESS_FLAG_FAULT_DISABLED: 4,
+  S2PTW: 8,
+  S2FWB: 16,
+} as const;
+
+/** The flags that a CD and an STE have in common. */
+function updateFlags(stage: Stage1 | Stage2): number {
+  return (
+    (stage.hardwareAccess ? StageFlag.HARDWARE_ACCESS : 0) |
+    (stage.hardwareAccess && stage.hardwareDirty ? StageFlag.HARDWARE_DIRTY : 0) |
+    (stage.accessFlagFaultDisabled ? StageFlag.ACCESS_FLAG_FAULT_DISABLED : 0)
+  );
+}
+
 /** One tree of translation tables: TTB0 or TTB1 of stage 1, or stage 2. */
 export class TableRegion {
   /** TTB0, TTB1 or S2TTB: a byte address. Bits below the alignment of the start-level table are ignored. */
@@ -57,13 +86,19 @@ export class TableRegion {
   highBits: 0 | 1 | 2 = 0;
   /** Output bits of the stage, at least 32. */
   outputBits = 48;
-  bigEndian = false;
+  /** Bits of {@link RegionFlag}. */
+  flags = 0;
 
   /** Completes the derived fields; `startLevel` first. */
   derive(outputBits: number, bigEndian: boolean): void {
     const granuleBits = this.granuleBits;
     this.outputBits = outputBits;
-    this.bigEndian = bigEndian;
+    this.flags =
+      (this.topByteIgnored ? RegionFlag.TOP_BYTE_IGNORED : 0) |
+      (this.unprivilegedForbidden ? RegionFlag.UNPRIVILEGED_FORBIDDEN : 0) |
+      (this.disabled ? RegionFlag.DISABLED : 0) |
+      (this.hierarchyDisabled ? RegionFlag.HIERARCHY_DISABLED : 0) |
+      (bigEndian ? RegionFlag.BIG_ENDIAN : 0);
     this.levelBits = granuleBits - 3;
     this.blockLevel = firstBlockLevel(granuleBits, this.wide);
     this.highBits = this.wide ? (granuleBits === 16 ? 2 : 1) : 0;
@@ -91,7 +126,7 @@ export class Stage1 {
   outputBits = 48;
   /** CD.AFFD: descriptors with AF=0 do not fault. */
   accessFlagFaultDisabled = false;
-  /** CD.HA and CD.HD, false where IDR0.HTTU does not announce them; HD without HA counts for nothing. */
+  /** CD.HA and CD.HD, false where IDR0.HTTU does not announce them; HD counts only with HA. */
   hardwareAccess = false;
   hardwareDirty = false;
   WXN = false;
@@ -103,8 +138,11 @@ export class Stage1 {
   MAIR0 = 0;
   MAIR1 = 0;
 
-  /** Derived: row of the permission table. */
+  // Derived.
+  /** Row of the permission table. */
   permissionRow = 0;
+  /** Bits of {@link StageFlag}. */
+  flags = 0;
 }
 
 /** Stage 2: an STE's stage 2 fields. */
@@ -122,6 +160,9 @@ export class Stage2 {
   S2FWB = false;
   /** STE.S2ENDI with IDR0.TTENDIAN announcing it. */
   bigEndian = false;
+
+  /** Derived: bits of {@link StageFlag}. */
+  flags = 0;
 }
 
 /** The configuration of one stream or substream. Both stages off is bypass. */
@@ -147,8 +188,8 @@ export class TranslationContext {
   /** Key bits of stage 1 entries, non-global and global. */
   key = 0;
   globalKey = 0;
-  /** Whether VA[55] chooses between two ranges. */
-  twoRanges = true;
+  /** Bits of {@link ContextFlag}. */
+  flags = 0;
 
   /** Completes the derived fields after the others were written. */
   derive(): void {
@@ -158,13 +199,17 @@ export class TranslationContext {
     this.tag = this.vmidTag | asid;
     this.key = (world << TlbKey.KIND_SHIFT) | TlbKey.VALID;
     this.globalKey = this.key | TlbKey.GLOBAL | (this.ASET ? 0 : TlbKey.SHARED_SET);
-    this.twoRanges = world !== StreamWorld.EL2;
-    if (this.stage1Enabled) this.#deriveStage1();
-    if (this.stage2Enabled) this.stage2.tables.derive(this.stage2.outputBits, this.stage2.bigEndian);
+    const twoRanges = world !== StreamWorld.EL2;
+    this.flags =
+      (this.stage1Enabled ? ContextFlag.STAGE_1 : 0) |
+      (this.stage2Enabled ? ContextFlag.STAGE_2 : 0) |
+      (twoRanges ? ContextFlag.TWO_RANGES : 0);
+    if (this.stage1Enabled) this.#deriveStage1(twoRanges);
+    if (this.stage2Enabled) this.#deriveStage2();
   }
 
-  #deriveStage1(): void {
-    const { stage1, twoRanges } = this;
+  #deriveStage1(twoRanges: boolean): void {
+    const { stage1 } = this;
     const { lower, upper } = stage1;
     lower.startLevel = stage1StartLevel(lower.granuleBits, lower.inputBits);
     lower.derive(stage1.outputBits, stage1.bigEndian);
@@ -172,6 +217,13 @@ export class TranslationContext {
       upper.startLevel = stage1StartLevel(upper.granuleBits, upper.inputBits);
       upper.derive(stage1.outputBits, stage1.bigEndian);
     }
+    stage1.flags = updateFlags(stage1);
     stage1.permissionRow = stage1PermissionRow(twoRanges, stage1.WXN, twoRanges && stage1.PAN, stage1.EPAN);
+  }
+
+  #deriveStage2(): void {
+    const { stage2 } = this;
+    stage2.tables.derive(stage2.outputBits, stage2.bigEndian);
+    stage2.flags = updateFlags(stage2) | (stage2.S2PTW ? StageFlag.S2PTW : 0) | (stage2.S2FWB ? StageFlag.S2FWB : 0);
   }
 }

@@ -2,7 +2,7 @@
 import type { Memory } from '../../../hw/memory.ts';
 import { EventType, FaultClass } from '../../spec/events.layout.ts';
 import { normalizeAttributes } from './attributes.ts';
-import type { TableRegion, TranslationContext } from './context.ts';
+import { ContextFlag, RegionFlag, StageFlag, type TableRegion, type TranslationContext } from './context.ts';
 import { stage1Abort, stage1Fault } from './fault.ts';
 import type { Outcome } from './outcome.ts';
 import { PRIVILEGED_READ, PRIVILEGED_WRITE, stage1Permissions, WRITES } from './permissions.ts';
@@ -19,6 +19,9 @@ const DBM = 1 << 19;
 // Hot code reads constants of its own module only: the engine cannot fold imported ones.
 const { ABORT, DENIED, INVALID, LEAF } = WalkEnd;
 const { TTD } = FaultClass;
+const { STAGE_2 } = ContextFlag;
+const { HIERARCHY_DISABLED } = RegionFlag;
+const { HARDWARE_ACCESS, HARDWARE_DIRTY, ACCESS_FLAG_FAULT_DISABLED } = StageFlag;
 const WRITE_BITS = WRITES;
 const READ_AND_WRITE = PRIVILEGED_READ | PRIVILEGED_WRITE;
 
@@ -33,18 +36,19 @@ export class Stage1Translation {
   granted = 0;
   /** Permissions granted once the page is dirty: more than `granted` for a writable-clean page. */
   grantable = 0;
-  /** AF is 0 and hardware is to set it. */
-  isUnaccessed = false;
+  /** AF where the descriptor has it 0 and hardware is to set it; else 0. */
+  unaccessed = 0;
 
   readonly #memory: Memory;
   readonly #stage2: Stage2Translation;
-  readonly #honoursNt: boolean;
+  /** nT where it counts (BBML of at least 1). */
+  readonly #uncached: number;
   readonly #walk = new Walk();
 
   constructor(memory: Memory, stage2: Stage2Translation, BBML: number) {
     this.#memory = memory;
     this.#stage2 = stage2;
-    this.#honoursNt = BBML >= 1;
+    this.#uncached = BBML >= 1 ? NT : 0;
   }
 
   // Of the leaf that the last walk found.
@@ -69,8 +73,9 @@ export class Stage1Translation {
     return region.highBits === 1 ? region.shareability : (this.#walk.low >>> 8) & 3;
   }
 
-  get notGlobal(): boolean {
-    return (this.#walk.low & NG) !== 0;
+  /** nG, as a bit. */
+  get notGlobal(): number {
+    return this.#walk.low & NG;
   }
 
   /** Origin for TLB entries. */
@@ -81,7 +86,7 @@ export class Stage1Translation {
   /** Whether a TLB may hold it, AF and dirty state aside. */
   get cacheable(): boolean {
     const { level, low } = this.#walk;
-    return !this.#honoursNt || level === 3 || (low & NT) === 0;
+    return (low & this.#uncached) === 0 || level === 3;
   }
 
   /**
@@ -98,7 +103,7 @@ export class Stage1Translation {
   ): EventType | 0 {
     const walk = this.#walk;
     let addresses: Stage2Translation | null = null;
-    if (context.stage2Enabled) {
+    if ((context.flags & STAGE_2) !== 0) {
       addresses = this.#stage2;
       addresses.beginDescriptors(context, mode, outcome);
     }
@@ -113,10 +118,15 @@ export class Stage1Translation {
   #readLeaf(context: TranslationContext, region: TableRegion, low: number, outcome: Outcome): EventType | 0 {
     const { stage1 } = context;
     const walk = this.#walk;
-    this.isUnaccessed = (walk.low & AF) === 0 && (stage1.hardwareAccess || !stage1.accessFlagFaultDisabled);
-    if (this.isUnaccessed && !stage1.hardwareAccess) return stage1Fault(outcome, EventType.F_ACCESS, walk.level);
-    const hierarchy = region.hierarchyDisabled ? 0 : walk.hierarchy;
-    const isClean = stage1.hardwareDirty && (walk.high & DBM) !== 0 && (walk.low & AP2) !== 0;
+    const { flags } = stage1;
+    const unaccessed = ~walk.low & AF;
+    this.unaccessed = unaccessed;
+    if (unaccessed !== 0 && (flags & HARDWARE_ACCESS) === 0) {
+      if ((flags & ACCESS_FLAG_FAULT_DISABLED) === 0) return stage1Fault(outcome, EventType.F_ACCESS, walk.level);
+      this.unaccessed = 0;
+    }
+    const hierarchy = (region.flags & HIERARCHY_DISABLED) === 0 ? walk.hierarchy : 0;
+    const isClean = (flags & HARDWARE_DIRTY) !== 0 && (walk.high & DBM) !== 0 && (walk.low & AP2) !== 0;
     // A writable-clean page is read as a dirty one, so that it is no more executable than it will be (D8.5.2.2).
     this.grantable = stage1Permissions(stage1.permissionRow, walk.low, walk.high, hierarchy, isClean);
     this.granted = isClean ? this.grantable & ~WRITE_BITS : this.grantable;
@@ -138,13 +148,13 @@ export class Stage1Translation {
   ): EventType | 0 | typeof RETRY {
     const walk = this.#walk;
     const low = (walk.low | AF) & (dirty ? ~AP2 : ~0);
-    if (context.stage2Enabled) {
+    if ((context.flags & STAGE_2) !== 0) {
       const { pageLow, pageHigh } = walk;
       const event = this.#stage2.translate(context, pageLow, pageHigh, READ_AND_WRITE, mode, TTD, outcome);
       if (event !== 0) return event;
     }
-    if (!walk.update(this.#memory, low, walk.high, region.bigEndian)) return RETRY;
-    this.isUnaccessed = false;
+    if (!walk.update(this.#memory, region, low, walk.high)) return RETRY;
+    this.unaccessed = 0;
     if (dirty) this.granted = this.grantable;
     return 0;
   }

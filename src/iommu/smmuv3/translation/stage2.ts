@@ -3,7 +3,7 @@ import { assert } from '../../../assert.ts';
 import type { Memory } from '../../../hw/memory.ts';
 import { EventType, FaultClass } from '../../spec/events.layout.ts';
 import { isStage2Device } from './attributes.ts';
-import type { Stage2, TranslationContext } from './context.ts';
+import { type Stage2, StageFlag, type TranslationContext } from './context.ts';
 import { stage2Abort, stage2Fault } from './fault.ts';
 import type { Outcome } from './outcome.ts';
 import { PRIVILEGED_READ, stage2Permissions, WRITES } from './permissions.ts';
@@ -32,6 +32,7 @@ const { ABORT, INVALID, LEAF } = WalkEnd;
 const { WRITABLE_LATER } = Grant;
 const { IPA } = TlbKey;
 const { IN, TTD } = FaultClass;
+const { HARDWARE_ACCESS, HARDWARE_DIRTY, ACCESS_FLAG_FAULT_DISABLED, S2PTW, S2FWB } = StageFlag;
 const READ = PRIVILEGED_READ;
 const WRITE_BITS = WRITES;
 
@@ -43,15 +44,15 @@ export class Stage2Translation implements DescriptorAddresses {
   pages = 0;
   /** Permissions granted now, see permissions.ts. */
   granted = 0;
-  /** The page is writable-clean: a write would be granted after an update. */
-  writableLater = false;
+  /** Grant.WRITABLE_LATER where the page is writable-clean: a write would be granted after an update. Else 0. */
+  writableLater = 0;
   /** MemAttr[3:0] with S2FWB in bit 4. */
   memAttr = 0;
   shareability = 0;
   /** Origin for TLB entries. */
   origin = 0;
-  /** Whether a TLB may hold what was found. */
-  cacheable = true;
+  /** Whether a TLB may hold what was found, as 0 or 1. */
+  cacheable = 1;
 
   /** What descriptor addresses are translated for. */
   #context: TranslationContext | null = null;
@@ -60,16 +61,18 @@ export class Stage2Translation implements DescriptorAddresses {
   readonly #memory: Memory;
   readonly #tlb: Tlb;
   readonly #XNX: boolean;
-  readonly #honoursNt: boolean;
-  readonly #reportsConflicts: boolean;
+  /** nT where it counts (BBML of at least 1). */
+  readonly #uncached: number;
+  /** Whether overlapping entries are a fault (BBML below 2), as 0 or 1. */
+  readonly #conflicts: number;
   readonly #walk = new Walk();
 
   constructor(memory: Memory, tlb: Tlb, XNX: boolean, BBML: number) {
     this.#memory = memory;
     this.#tlb = tlb;
     this.#XNX = XNX;
-    this.#honoursNt = BBML >= 1;
-    this.#reportsConflicts = BBML < 2;
+    this.#uncached = BBML >= 1 ? NT : 0;
+    this.#conflicts = BBML < 2 ? 1 : 0;
   }
 
   /** Says for whom {@link translateForRead} works from now on. */
@@ -108,12 +111,12 @@ export class Stage2Translation implements DescriptorAddresses {
     const key = IPA | high;
     const at = tlb.find(low, key, context.vmidTag, tlb.ipaSizes);
     if (at >= 0) {
-      if (this.#reportsConflicts && tlb.isAmbiguous(at, low, key, context.vmidTag, tlb.ipaSizes)) {
+      if (this.#conflicts !== 0 && tlb.isAmbiguous(at, low, key, context.vmidTag, tlb.ipaSizes)) {
         return this.#fault(outcome, EventType.F_TLB_CONFLICT, 0, faultClass, ttRnW, low, high);
       }
       this.#load(at, low);
       const lacking = need & ~this.granted;
-      if ((lacking & WRITE_BITS) === 0 || !this.writableLater) {
+      if ((lacking & WRITE_BITS) === 0 || this.writableLater === 0) {
         if ((lacking !== 0 && (mode & PROBE) === 0) || this.#isForbiddenDevice(context.stage2, faultClass)) {
           const level = ((this.origin & 7) - 1) | 0;
           return this.#fault(outcome, EventType.F_PERMISSION, level, faultClass, ttRnW, low, high, lacking);
@@ -149,47 +152,49 @@ export class Stage2Translation implements DescriptorAddresses {
       const event = end === INVALID ? EventType.F_TRANSLATION : EventType.F_ADDR_SIZE;
       return this.#fault(outcome, event, walk.level, faultClass, ttRnW, low, high);
     }
+    const { flags } = stage2;
     let newLow = walk.low;
     if ((newLow & AF) === 0) {
-      if (stage2.hardwareAccess) newLow |= AF;
-      else if (!stage2.accessFlagFaultDisabled) {
+      if ((flags & HARDWARE_ACCESS) !== 0) newLow |= AF;
+      else if ((flags & ACCESS_FLAG_FAULT_DISABLED) === 0) {
         return this.#fault(outcome, EventType.F_ACCESS, walk.level, faultClass, ttRnW, low, high);
       }
     }
-    this.granted = stage2Permissions(walk.low, walk.high, this.#XNX);
-    this.writableLater = stage2.hardwareDirty && (walk.high & DBM) !== 0 && (walk.low & S2AP1) === 0;
-    this.memAttr = ((walk.low >>> 2) & 15) | (stage2.S2FWB ? 16 : 0);
-    const grantable = this.writableLater ? this.granted | WRITE_BITS : this.granted;
+    const isClean = (flags & HARDWARE_DIRTY) !== 0 && (walk.high & DBM) !== 0 && (walk.low & S2AP1) === 0;
+    let granted = stage2Permissions(walk.low, walk.high, this.#XNX);
+    const grantable = isClean ? granted | WRITE_BITS : granted;
+    this.memAttr = ((walk.low >>> 2) & 15) | (flags & S2FWB);
     const lacking = need & ~grantable;
     if ((lacking !== 0 && (mode & PROBE) === 0) || this.#isForbiddenDevice(stage2, faultClass)) {
       return this.#fault(outcome, EventType.F_PERMISSION, walk.level, faultClass, ttRnW, low, high, lacking);
     }
-    if (this.writableLater && (need & WRITE_BITS) !== 0) {
+    this.writableLater = isClean ? WRITABLE_LATER : 0;
+    if (isClean && (need & WRITE_BITS) !== 0) {
       newLow |= S2AP1;
-      this.granted = grantable;
-      this.writableLater = false;
+      granted = grantable;
+      this.writableLater = 0;
     }
-    // A probe that is granted nothing does not access the page (§13.7).
-    const isAccessed = (need & this.granted) !== 0;
-    const isChanged = newLow !== walk.low;
-    const isUpdated = isChanged && isAccessed && (mode & UPDATE) !== 0;
-    if (isUpdated) {
-      const isDone = walk.update(this.#memory, newLow, walk.high, tables.bigEndian);
-      assert(isDone, 'nothing comes between the read and the update of a stage 2 descriptor');
+    this.granted = granted;
+    let cacheable = walk.level === 3 || (walk.low & this.#uncached) === 0;
+    if (newLow !== walk.low) {
+      // A probe that is granted nothing does not access the page (§13.7).
+      if ((need & granted) !== 0 && (mode & UPDATE) !== 0) {
+        const isDone = walk.update(this.#memory, tables, newLow, walk.high);
+        assert(isDone, 'nothing comes between the read and the update of a stage 2 descriptor');
+      } else cacheable = false;
     }
-    const isTransient = this.#honoursNt && walk.level < 3 && (walk.low & NT) !== 0;
-    this.cacheable = (isUpdated || !isChanged) && !isTransient;
+    this.cacheable = cacheable ? 1 : 0;
     this.pageLow = walk.leafPageLow(low);
     this.pageHigh = walk.leafPageHigh();
     this.pages = walk.leafPages(tables, low, this.pageLow);
     this.shareability = tables.highBits === 1 ? tables.shareability : (walk.low >>> 8) & 3;
     this.origin = walk.origin(tables);
-    if (this.cacheable) this.#store(context, low, high);
+    if (cacheable) this.#store(context, low, high);
     return 0;
   }
 
   #isForbiddenDevice(stage2: Stage2, faultClass: number): boolean {
-    return stage2.S2PTW && faultClass !== IN && isStage2Device(this.memAttr);
+    return (stage2.flags & S2PTW) !== 0 && faultClass !== IN && isStage2Device(this.memAttr);
   }
 
   #load(at: number, low: number): void {
@@ -200,15 +205,15 @@ export class Stage2Translation implements DescriptorAddresses {
     this.pageLow = tlb.outputLow(at) | (low & ((1 << this.pages) - 1));
     this.pageHigh = grant & 0xff;
     this.granted = (grant >>> 8) & 63;
-    this.writableLater = (grant & WRITABLE_LATER) !== 0;
+    this.writableLater = grant & WRITABLE_LATER;
     this.memAttr = attributes & 31;
     this.shareability = (attributes >>> 8) & 3;
     this.origin = (attributes >>> 20) & 0x3ff;
-    this.cacheable = true;
+    this.cacheable = 1;
   }
 
   #store(context: TranslationContext, low: number, high: number): void {
-    const grant = this.pageHigh | (this.granted << 8) | (this.writableLater ? WRITABLE_LATER : 0);
+    const grant = this.pageHigh | (this.granted << 8) | this.writableLater;
     const attributes = this.memAttr | (this.shareability << 8) | (this.origin << 20);
     this.#tlb.insert(low, IPA | high, context.vmidTag, this.pages, this.pageLow, grant, attributes, 0);
   }

@@ -6,7 +6,7 @@
  * ASIDs and VMIDs an entry answers for is IHI 0070 §3.17. Nothing is dropped but by replacement or invalidation, so
  * that a missing invalidation shows.
  *
- * An entry is eight 32-bit words, in place in a DataView:
+ * An entry is eight 32-bit words:
  *   0  page bits 31:0, aligned to the range
  *   1  key: page bits 39:32 (7:0), VA[55] (8), kind (10:9), log2 of the pages of the range (15:11), valid (16),
  *      global (17), shared set of ASIDs (18)
@@ -23,15 +23,17 @@
  */
 import { assert } from '../../../assert.ts';
 
-// Constants of hot code stay inside their module: the engine cannot fold an imported or exported one.
-const ENTRY_BYTES = 32;
-const WORD_KEY = 4;
-const WORD_TAG = 8;
-const WORD_OUTPUT = 12;
-const WORD_GRANT = 16;
-const WORD_ATTRIBUTES = 20;
-const WORD_IPA = 24;
-const WORD_NEXT = 28;
+// Constants of hot code stay inside their module: the engine cannot fold an imported or exported one. Words are
+// addressed with `|`, as entries are aligned: an addition would be checked for overflow.
+const ENTRY_SHIFT = 3;
+const ENTRY_WORDS = 1 << ENTRY_SHIFT;
+const KEY = 1;
+const TAG = 2;
+const OUTPUT = 3;
+const GRANT = 4;
+const ATTRIBUTES = 5;
+const IPA = 6;
+const NEXT = 7;
 
 const UPPER = 1 << 8;
 const KIND_SHIFT = 9;
@@ -63,7 +65,7 @@ const END = -1;
 const leafPages = (attributes: number): number => (attributes >>> 15) & 31;
 
 export class Tlb {
-  readonly #view: DataView;
+  readonly #words: Int32Array;
   readonly capacity: number;
   /** Sizes in use, bit n for ranges of 2^n pages: of VAs and of IPAs. */
   vaSizes = 0;
@@ -72,7 +74,7 @@ export class Tlb {
   globals = 0;
   /** Entries that cover less than their stage 1 leaf, because stage 2 maps smaller pages. */
   splinters = 0;
-  readonly #heads: DataView;
+  readonly #heads: Int32Array;
   readonly #bucketShift: number;
   /** How many entries have each size: 32 counters for VAs, 32 for IPAs. */
   readonly #sizes = new Uint32Array(64);
@@ -87,9 +89,9 @@ export class Tlb {
     const bits = Math.log2(capacity);
     assert(Number.isInteger(bits) && bits >= 4 && bits <= 20, `TLB of ${capacity} entries: a power of two, 16 to 2^20`);
     this.capacity = capacity;
-    this.#view = new DataView(new ArrayBuffer(capacity * ENTRY_BYTES));
+    this.#words = new Int32Array(capacity * ENTRY_WORDS);
     // Two buckets an entry keep chains short.
-    this.#heads = new DataView(new ArrayBuffer(capacity * 2 * 4));
+    this.#heads = new Int32Array(capacity * 2);
     this.#bucketShift = 32 - bits - 1;
     this.#empty();
   }
@@ -104,47 +106,47 @@ export class Tlb {
     return this.#used;
   }
 
-  // Words of the entry at byte offset `at`.
+  // Words of the entry at index `at`.
 
   pageLow(at: number): number {
-    return this.#view.getInt32(at, true);
+    return this.#words[at] ?? 0;
   }
 
   key(at: number): number {
-    return this.#view.getInt32(at + WORD_KEY, true);
+    return this.#words[at | KEY] ?? 0;
   }
 
   tag(at: number): number {
-    return this.#view.getInt32(at + WORD_TAG, true);
+    return this.#words[at | TAG] ?? 0;
   }
 
   outputLow(at: number): number {
-    return this.#view.getInt32(at + WORD_OUTPUT, true);
+    return this.#words[at | OUTPUT] ?? 0;
   }
 
   grant(at: number): number {
-    return this.#view.getInt32(at + WORD_GRANT, true);
+    return this.#words[at | GRANT] ?? 0;
   }
 
   attributes(at: number): number {
-    return this.#view.getInt32(at + WORD_ATTRIBUTES, true);
+    return this.#words[at | ATTRIBUTES] ?? 0;
   }
 
   ipaLow(at: number): number {
-    return this.#view.getInt32(at + WORD_IPA, true);
+    return this.#words[at | IPA] ?? 0;
   }
 
   /** log2 of the pages that the entry covers. */
   pages(at: number): number {
-    return (this.#view.getInt32(at + WORD_KEY, true) >>> PAGES_SHIFT) & 31;
+    return ((this.#words[at | KEY] ?? 0) >>> PAGES_SHIFT) & 31;
   }
 
   /**
-   * Byte offset of the entry for page `low` (bits 31:0) under `key` (which has the upper bits, without the size) and
+   * Index of the first word of the entry for page `low` (bits 31:0) under `key` (which has the upper bits, without the size) and
    * `tag`, or -1. `sizes` are the sizes to try, smallest first.
    */
   find(low: number, key: number, tag: number, sizes: number): number {
-    const view = this.#view;
+    const words = this.#words;
     const heads = this.#heads;
     const bucketShift = this.#bucketShift;
     const seed = Math.imul(tag ^ key, MIX);
@@ -153,25 +155,21 @@ export class Tlb {
       const index = low >>> shift;
       const page = index << shift;
       const sized = key | (shift << PAGES_SHIFT);
-      let slot = heads.getInt32((Math.imul(index ^ seed, MIX) >>> bucketShift) << 2, true);
+      let slot = heads[Math.imul(index ^ seed, MIX) >>> bucketShift] ?? END;
       while (slot >= 0) {
-        const at = slot * ENTRY_BYTES;
-        if (
-          view.getInt32(at, true) === page &&
-          view.getInt32(at + WORD_KEY, true) === sized &&
-          view.getInt32(at + WORD_TAG, true) === tag
-        ) {
+        const at = slot << ENTRY_SHIFT;
+        if ((words[at] ?? 0) === page && (words[at | KEY] ?? 0) === sized && (words[at | TAG] ?? 0) === tag) {
           return at;
         }
-        slot = view.getInt32(at + WORD_NEXT, true);
+        slot = words[at | NEXT] ?? 0;
       }
     }
     return END;
   }
 
-  /** Whether an entry of another size than the one at byte offset `at` answers as well. */
+  /** Whether an entry of another size than the one at index `at` answers as well. */
   isAmbiguous(at: number, low: number, key: number, tag: number, sizes: number): boolean {
-    const shift = (this.#view.getInt32(at + WORD_KEY, true) >>> PAGES_SHIFT) & 31;
+    const shift = ((this.#words[at | KEY] ?? 0) >>> PAGES_SHIFT) & 31;
     const others = sizes & ~(1 << shift);
     return others !== 0 && this.find(low, key, tag, others) >= 0;
   }
@@ -190,42 +188,42 @@ export class Tlb {
     attributes: number,
     ipaLow: number,
   ): void {
-    const view = this.#view;
+    const words = this.#words;
     const slot = this.#takeSlot();
-    const at = slot * ENTRY_BYTES;
+    const at = slot << ENTRY_SHIFT;
     const index = low >>> pages;
-    const bucket = (Math.imul(index ^ Math.imul(tag ^ key, MIX), MIX) >>> this.#bucketShift) << 2;
-    view.setInt32(at, index << pages, true);
-    view.setInt32(at + WORD_KEY, key | (pages << PAGES_SHIFT), true);
-    view.setInt32(at + WORD_TAG, tag, true);
-    view.setInt32(at + WORD_NEXT, this.#heads.getInt32(bucket, true), true);
-    this.#heads.setInt32(bucket, slot, true);
+    const bucket = Math.imul(index ^ Math.imul(tag ^ key, MIX), MIX) >>> this.#bucketShift;
+    words[at] = index << pages;
+    words[at | KEY] = key | (pages << PAGES_SHIFT);
+    words[at | TAG] = tag | 0;
+    words[at | NEXT] = this.#heads[bucket] ?? END;
+    this.#heads[bucket] = slot;
     this.#live += 1;
     if ((key & GLOBAL) !== 0) this.globals += 1;
     this.#count(key, pages, 1);
-    view.setInt32(at + WORD_OUTPUT, (outputLow >>> pages) << pages, true);
-    view.setInt32(at + WORD_GRANT, grant, true);
-    view.setInt32(at + WORD_ATTRIBUTES, attributes, true);
-    view.setInt32(at + WORD_IPA, (ipaLow >>> pages) << pages, true);
+    words[at | OUTPUT] = (outputLow >>> pages) << pages;
+    words[at | GRANT] = grant | 0;
+    words[at | ATTRIBUTES] = attributes | 0;
+    words[at | IPA] = (ipaLow >>> pages) << pages;
     if (leafPages(attributes) > pages) this.splinters += 1;
   }
 
-  /** Byte offset of the entry after the one at `at`, -1 to begin; -1 when there is none. Entries may go meanwhile. */
+  /** Index of the first word of the entry after the one at `at`, -1 to begin; -1 when there is none. Entries may go meanwhile. */
   next(at: number): number {
-    const view = this.#view;
-    const end = this.#used * ENTRY_BYTES;
-    for (let slot = at < 0 ? 0 : at + ENTRY_BYTES; slot < end; slot += ENTRY_BYTES) {
-      if ((view.getInt32(slot + WORD_KEY, true) & VALID) !== 0) return slot;
+    const words = this.#words;
+    const end = this.#used * ENTRY_WORDS;
+    for (let slot = at < 0 ? 0 : at + ENTRY_WORDS; slot < end; slot += ENTRY_WORDS) {
+      if (((words[slot | KEY] ?? 0) & VALID) !== 0) return slot;
     }
     return END;
   }
 
-  /** Removes the entry at byte offset `at`. */
+  /** Removes the entry at index `at`. */
   remove(at: number): void {
-    const slot = at / ENTRY_BYTES;
+    const slot = at >>> ENTRY_SHIFT;
     this.#unlink(slot);
-    this.#view.setInt32(at + WORD_KEY, 0, true);
-    this.#view.setInt32(at + WORD_NEXT, this.#free, true);
+    this.#words[at | KEY] = 0;
+    this.#words[at | NEXT] = this.#free;
     this.#free = slot;
     if (this.#live === 0) {
       this.#used = 0;
@@ -236,23 +234,23 @@ export class Tlb {
 
   /** Removes the entries whose masked key and tag have these values; looks at every used slot once. */
   removeMatching(keyMask: number, key: number, tagMask: number, tag: number): void {
-    const view = this.#view;
-    for (let at = this.#used * ENTRY_BYTES - ENTRY_BYTES; at >= 0; at -= ENTRY_BYTES) {
-      if ((view.getInt32(at + WORD_KEY, true) & keyMask) !== key) continue;
-      if ((view.getInt32(at + WORD_TAG, true) & tagMask) === tag) this.remove(at);
+    const words = this.#words;
+    for (let at = this.#used * ENTRY_WORDS - ENTRY_WORDS; at >= 0; at -= ENTRY_WORDS) {
+      if (((words[at | KEY] ?? 0) & keyMask) !== key) continue;
+      if (((words[at | TAG] ?? 0) & tagMask) === tag) this.remove(at);
     }
   }
 
   /** Removes everything. */
   clear(): void {
-    for (let at = 0; at < this.#used * ENTRY_BYTES; at += ENTRY_BYTES) this.#view.setInt32(at + WORD_KEY, 0, true);
+    for (let at = 0; at < this.#used * ENTRY_WORDS; at += ENTRY_WORDS) this.#words[at | KEY] = 0;
     this.#empty();
   }
 
   #takeSlot(): number {
     const free = this.#free;
     if (free >= 0) {
-      this.#free = this.#view.getInt32(free * ENTRY_BYTES + WORD_NEXT, true);
+      this.#free = this.#words[(free << ENTRY_SHIFT) | NEXT] ?? 0;
       return free;
     }
     if (this.#used < this.capacity) return this.#used++;
@@ -263,7 +261,7 @@ export class Tlb {
   }
 
   #empty(): void {
-    new Uint8Array(this.#heads.buffer).fill(0xff);
+    this.#heads.fill(END);
     this.#sizes.fill(0);
     this.vaSizes = 0;
     this.ipaSizes = 0;
@@ -276,30 +274,30 @@ export class Tlb {
   }
 
   #unlink(slot: number): void {
-    const view = this.#view;
-    const at = slot * ENTRY_BYTES;
-    const sized = view.getInt32(at + WORD_KEY, true);
+    const words = this.#words;
+    const at = slot << ENTRY_SHIFT;
+    const sized = words[at | KEY] ?? 0;
     const shift = (sized >>> PAGES_SHIFT) & 31;
     const key = sized & ~(31 << PAGES_SHIFT);
-    const page = view.getInt32(at, true) >>> shift;
-    const seed = Math.imul(view.getInt32(at + WORD_TAG, true) ^ key, MIX);
-    const bucket = (Math.imul(page ^ seed, MIX) >>> this.#bucketShift) << 2;
-    const next = view.getInt32(at + WORD_NEXT, true);
-    let before = this.#heads.getInt32(bucket, true);
+    const page = (words[at] ?? 0) >>> shift;
+    const seed = Math.imul((words[at | TAG] ?? 0) ^ key, MIX);
+    const bucket = Math.imul(page ^ seed, MIX) >>> this.#bucketShift;
+    const next = words[at | NEXT] ?? 0;
+    let before = this.#heads[bucket] ?? END;
     if (before === slot) {
-      this.#heads.setInt32(bucket, next, true);
+      this.#heads[bucket] = next;
     } else {
       for (;;) {
         assert(before >= 0, 'a TLB entry is in the chain of its bucket');
-        const following = view.getInt32(before * ENTRY_BYTES + WORD_NEXT, true);
+        const following = words[(before << ENTRY_SHIFT) | NEXT] ?? 0;
         if (following === slot) break;
         before = following;
       }
-      view.setInt32(before * ENTRY_BYTES + WORD_NEXT, next, true);
+      words[(before << ENTRY_SHIFT) | NEXT] = next;
     }
     this.#live -= 1;
     if ((key & GLOBAL) !== 0) this.globals -= 1;
-    if (leafPages(view.getInt32(at + WORD_ATTRIBUTES, true)) > shift) this.splinters -= 1;
+    if (leafPages(words[at | ATTRIBUTES] ?? 0) > shift) this.splinters -= 1;
     this.#count(key, shift, -1);
   }
 

@@ -15,7 +15,7 @@ import {
   MemoryAttribute,
   normalizeAttributes,
 } from './attributes.ts';
-import type { StreamWorld, TableRegion, TranslationContext } from './context.ts';
+import { ContextFlag, RegionFlag, type StreamWorld, type TableRegion, type TranslationContext } from './context.ts';
 import { stage1Fault } from './fault.ts';
 import { type AddressRange, TlbInvalidation } from './invalidation.ts';
 import { type Access, type Outcome, Permission, Purpose } from './outcome.ts';
@@ -46,19 +46,23 @@ const { IN } = FaultClass;
 const { PROBE, UPDATE } = Mode;
 const { NOT_GLOBAL, WRITABLE_LATER } = Grant;
 const { UPPER } = TlbKey;
+const { STAGE_1, STAGE_2, TWO_RANGES } = ContextFlag;
+const { TOP_BYTE_IGNORED, UNPRIVILEGED_FORBIDDEN, DISABLED } = RegionFlag;
 const WRITE_BITS = WRITES;
 const { WRITE_BACK } = MemoryAttribute;
 const DEFAULT_TLB_ENTRIES = 8192;
 /** A retry follows an update that does not happen twice: no translation needs this many. */
 const MAX_ATTEMPTS = 64;
 
-/** Permission bits of the privilege of an access: privileged ones are bits 2:0, the others bits 5:3. */
-const privilegeShift = (access: Access): number => (access.privileged ? 0 : 3);
+// Booleans of an access are compared with true, which the engine does in one step.
+
+/** Where the permission bits of the privilege of an access begin: privileged ones are bits 2:0, the others bits 5:3. */
+const privilegeShift = (access: Access): number => (access.privileged === true ? 0 : 3);
 
 /** What an access needs, as {@link Permission} bits. Writes are data (§13.1.2): an access that fetches does not write. */
 function needOf(access: Access): number {
-  const read = access.instruction ? EXECUTE : READ;
-  return (access.read ? read : 0) | (access.write ? WRITE : 0);
+  const read = access.instruction === true ? EXECUTE : READ;
+  return (access.read === true ? read : 0) | (access.write === true ? WRITE : 0);
 }
 
 /** An attribute word with the allocation hints of the incoming access. */
@@ -75,7 +79,8 @@ export class Translator {
   readonly #outputBits: number;
   /** Pages of the physical address space. */
   readonly #outputPages: number;
-  readonly #reportsConflicts: boolean;
+  /** Whether overlapping entries are a fault (BBML below 2), as 0 or 1. */
+  readonly #conflicts: number;
 
   constructor(options: TranslatorOptions) {
     const { memory, outputBits, XNX, BBML, DS = false, tlbEntries = DEFAULT_TLB_ENTRIES } = options;
@@ -86,25 +91,26 @@ export class Translator {
     this.#invalidation = new TlbInvalidation(this.tlb, DS);
     this.#outputBits = outputBits;
     this.#outputPages = 2 ** (outputBits - 12);
-    this.#reportsConflicts = BBML < 2;
+    this.#conflicts = BBML < 2 ? 1 : 0;
   }
 
   /** Translates one access. Returns 0, or the number of the event that describes the fault; `outcome` has the rest. */
   translate(context: TranslationContext, access: Access, outcome: Outcome): EventType | 0 {
     this.#begin(access, outcome);
-    if (!context.stage1Enabled) return this.#translateIpa(context, access, outcome);
+    const { flags } = context;
+    if ((flags & STAGE_1) === 0) return this.#translateIpa(context, access, outcome);
     const { page } = access;
     const low = page | 0;
     let high = (page / TWO_32) | 0;
-    const { stage1, twoRanges } = context;
+    const { stage1 } = context;
     // VA[55] chooses the range (D8.2.4).
-    const isUpper = twoRanges && (high & 0x800) !== 0;
+    const isUpper = (flags & TWO_RANGES) !== 0 && (high & 0x800) !== 0;
     const region = isUpper ? stage1.upper : stage1.lower;
-    if (region.topByteIgnored) high = isUpper ? high | 0xff000 : high & 0xfff;
+    if ((region.flags & TOP_BYTE_IGNORED) !== 0) high = isUpper ? high | 0xff000 : high & 0xfff;
     const outside = isUpper
       ? (~high & region.outsideHigh) | (~low & region.outsideLow)
       : (high & region.outsideHigh) | (low & region.outsideLow);
-    if (outside !== 0 || (region.unprivilegedForbidden && !access.privileged)) {
+    if (outside !== 0 || ((region.flags & UNPRIVILEGED_FORBIDDEN) !== 0 && !access.privileged)) {
       return stage1Fault(outcome, EventType.F_TRANSLATION, 0);
     }
     const { tlb } = this;
@@ -112,7 +118,7 @@ export class Translator {
     let at = tlb.find(low, context.key | position, context.tag, tlb.vaSizes);
     if (at < 0 && tlb.globals > 0) at = tlb.find(low, context.globalKey | position, context.vmidTag, tlb.vaSizes);
     if (at < 0) return this.#translateByWalk(context, region, access, low, position, outcome);
-    if (this.#reportsConflicts && this.#isAmbiguous(context, at, low, position)) {
+    if (this.#conflicts !== 0 && this.#isAmbiguous(context, at, low, position)) {
       return stage1Fault(outcome, EventType.F_TLB_CONFLICT, 0);
     }
     const grant = tlb.grant(at);
@@ -139,13 +145,14 @@ export class Translator {
     this.#begin(access, outcome);
     const low = access.page | 0;
     let high = (access.page / TWO_32) | 0;
-    const isUpper = context.twoRanges && (high & 0x800) !== 0;
+    const isUpper = (context.flags & TWO_RANGES) !== 0 && (high & 0x800) !== 0;
     const region = isUpper ? context.stage1.upper : context.stage1.lower;
-    if (region.topByteIgnored) high = isUpper ? high | 0xff000 : high & 0xfff;
+    if ((region.flags & TOP_BYTE_IGNORED) !== 0) high = isUpper ? high | 0xff000 : high & 0xfff;
     const outside = isUpper
       ? (~high & region.outsideHigh) | (~low & region.outsideLow)
       : (high & region.outsideHigh) | (low & region.outsideLow);
-    if (outside !== 0 || region.disabled || (region.unprivilegedForbidden && !access.privileged)) {
+    const forbidden = access.privileged ? DISABLED : DISABLED | UNPRIVILEGED_FORBIDDEN;
+    if (outside !== 0 || (region.flags & forbidden) !== 0) {
       return stage1Fault(outcome, EventType.F_TRANSLATION, 0);
     }
     return this.#walkStage1Only(context, region, access, low, high & 0xff, outcome);
@@ -293,7 +300,7 @@ export class Translator {
     position: number,
     outcome: Outcome,
   ): EventType | 0 {
-    if (region.disabled) return stage1Fault(outcome, EventType.F_TRANSLATION, 0);
+    if ((region.flags & DISABLED) !== 0) return stage1Fault(outcome, EventType.F_TRANSLATION, 0);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const event = this.#attempt(context, region, access, low, position, outcome);
       if (event !== RETRY) return event;
@@ -313,7 +320,7 @@ export class Translator {
     const stage1 = this.#stage1;
     const stage2 = this.#stage2;
     const isProbing = isProbe(access);
-    const mayUpdate = access.update && access.purpose !== PREFETCH;
+    const mayUpdate = access.update === true && access.purpose !== PREFETCH;
     const mode = mayUpdate ? UPDATE : 0;
     let event = stage1.walk(context, region, low, position & 0xff, mode, outcome);
     if (event !== 0) return event;
@@ -328,17 +335,18 @@ export class Translator {
       return 0;
     }
     let allowed = wanted;
-    if (context.stage2Enabled) {
+    let cacheable = stage1.cacheable;
+    if ((context.flags & STAGE_2) !== 0) {
       const stage2Mode = isProbing ? mode | PROBE : mode;
       const { pageLow, pageHigh } = stage1;
       event = stage2.translate(context, pageLow, pageHigh, wanted, stage2Mode, IN, outcome);
       if (event !== 0) return event;
       allowed = wanted & stage2.granted;
+      cacheable &&= stage2.cacheable !== 0;
     }
     // Only an access that both stages let write makes the page dirty; only one that is let through marks it accessed.
     const makesDirty = (allowed & WRITE_BITS & ~stage1.granted) !== 0;
-    let cacheable = stage1.cacheable && (!context.stage2Enabled || stage2.cacheable);
-    if (allowed !== 0 && (stage1.isUnaccessed || makesDirty)) {
+    if (allowed !== 0 && (stage1.unaccessed !== 0 || makesDirty)) {
       if (mayUpdate) {
         const result = stage1.update(context, region, makesDirty, mode, outcome);
         if (result !== 0) return result;
@@ -348,7 +356,7 @@ export class Translator {
         cacheable = false;
       }
     }
-    this.#finish(context, region, access, low, position, cacheable && !stage1.isUnaccessed, outcome);
+    this.#finish(context, region, access, low, position, cacheable && stage1.unaccessed === 0, outcome);
     return 0;
   }
 
@@ -368,24 +376,24 @@ export class Translator {
     let attributes = stage1.attributes(context);
     let shareability = stage1.shareability(region);
     let origin = stage1.origin(region) << 10;
-    let isLater = granted !== stage1.grantable;
-    if (context.stage2Enabled) {
+    let later = granted !== stage1.grantable ? WRITABLE_LATER : 0;
+    if ((context.flags & STAGE_2) !== 0) {
       const stage2 = this.#stage2;
       pageLow = stage2.pageLow;
       pageHigh = stage2.pageHigh;
       if (stage2.pages < pages) pages = stage2.pages;
       granted &= stage2.granted;
-      isLater ||= stage2.writableLater;
+      later |= stage2.writableLater;
       attributes = combineAttributes(attributes, stage2.memAttr);
       shareability = combineShareability(shareability, stage2.shareability);
       origin |= stage2.origin << 20;
     }
-    const isNotGlobal = context.twoRanges && stage1.notGlobal;
-    const flags = (isLater ? WRITABLE_LATER : 0) | (isNotGlobal ? NOT_GLOBAL : 0) | (stage1.pageHigh << 24);
-    const grant = pageHigh | (granted << 8) | (stage1.granted << 14) | flags;
+    // The EL2 world has no ASIDs; its entries are kept as non-global ones of ASID 0.
+    const isGlobal = stage1.notGlobal === 0 && (context.flags & TWO_RANGES) !== 0;
+    const notGlobal = isGlobal || (context.flags & TWO_RANGES) === 0 ? 0 : NOT_GLOBAL;
+    const grant = pageHigh | (granted << 8) | (stage1.granted << 14) | later | notGlobal | (stage1.pageHigh << 24);
     const word = attributes | (consistentShareability(attributes, shareability) << 8) | origin;
     if (cacheable) {
-      const isGlobal = context.twoRanges && !isNotGlobal;
       const key = (isGlobal ? context.globalKey : context.key) | position;
       const tag = isGlobal ? context.vmidTag : context.tag;
       this.tlb.insert(low, key, tag, pages, pageLow, grant, word, stage1.pageLow);
@@ -424,7 +432,7 @@ export class Translator {
       const lacking = need & ~stage1.grantable;
       if (lacking !== 0) return this.#stage1PermissionFault(lacking, outcome);
       const makesDirty = (need & WRITE_BITS & ~stage1.granted) !== 0;
-      if (access.update && (stage1.isUnaccessed || makesDirty)) {
+      if (access.update && (stage1.unaccessed !== 0 || makesDirty)) {
         const result = stage1.update(context, region, makesDirty, mode, outcome);
         if (result === RETRY) continue;
         if (result !== 0) return result;
@@ -432,7 +440,7 @@ export class Translator {
       const attributes = stage1.attributes(context);
       outcome.page = stage1.pageHigh * TWO_32 + (stage1.pageLow >>> 0);
       outcome.setIpa(stage1.pageLow, stage1.pageHigh);
-      if (context.twoRanges && stage1.notGlobal) outcome.grantWord |= NOT_GLOBAL;
+      if ((context.flags & TWO_RANGES) !== 0 && stage1.notGlobal !== 0) outcome.grantWord |= NOT_GLOBAL;
       outcome.attributeWord = attributes | (consistentShareability(attributes, stage1.shareability(region)) << 8);
       outcome.sizeBits = stage1.pages(region, low) + 12;
       outcome.permissions = ((makesDirty ? stage1.grantable : stage1.granted) >>> privilegeShift(access)) & 7;
@@ -453,7 +461,7 @@ export class Translator {
     if (page >= this.#outputPages) return stage1Fault(outcome, EventType.F_ADDR_SIZE, 0);
     const high = (page / TWO_32) | 0;
     outcome.setIpa(page | 0, high);
-    if (!context.stage2Enabled) {
+    if ((context.flags & STAGE_2) === 0) {
       const attributes = normalizeAttributes(access.attributes);
       outcome.page = page;
       outcome.attributeWord = attributes | (consistentShareability(attributes, access.shareability) << 8);
@@ -463,7 +471,7 @@ export class Translator {
     }
     const stage2 = this.#stage2;
     const shift = privilegeShift(access);
-    const mayUpdate = access.update && access.purpose !== PREFETCH;
+    const mayUpdate = access.update === true && access.purpose !== PREFETCH;
     const mode = (isProbe(access) ? PROBE : 0) | (mayUpdate ? UPDATE : 0);
     const need = needOf(access) << shift;
     const event = stage2.translate(context, page | 0, high, need, mode, IN, outcome);

@@ -3,7 +3,7 @@
  * nothing of permissions. Addresses are pairs of 32-bit halves, pages pairs of low 32 and high 8 bits.
  */
 import { CHUNK_BYTES, type Memory } from '../../../hw/memory.ts';
-import type { TableRegion } from './context.ts';
+import { RegionFlag, type TableRegion } from './context.ts';
 import { contiguousBits } from './geometry.ts';
 
 const LEAF = 0;
@@ -19,6 +19,7 @@ export type WalkEnd = (typeof WalkEnd)[keyof typeof WalkEnd];
 // Hot code reads constants of its own module only: the engine cannot fold imported ones.
 const TWO_32 = 2 ** 32;
 const CHUNK_MASK = CHUNK_BYTES - 1;
+const { BIG_ENDIAN } = RegionFlag;
 
 /** Stage 2 as a stage 1 walk needs it: to translate the addresses of descriptors. */
 export interface DescriptorAddresses {
@@ -63,7 +64,8 @@ export class Walk {
     pageHigh: number,
     addresses: DescriptorAddresses | null,
   ): WalkEnd {
-    const { levelBits, highBits, bigEndian } = region;
+    const { levelBits, highBits } = region;
+    const bigEndian = (region.flags & BIG_ENDIAN) !== 0;
     const tableMask = -1 << region.granuleBits;
     const outputShift = region.outputBits - 32;
     let level = region.startLevel;
@@ -104,8 +106,8 @@ export class Walk {
         break;
       }
       const at = physicalLow & CHUNK_MASK;
-      low = bigEndian ? view.getInt32(at + 4, false) : view.getInt32(at, true);
-      high = bigEndian ? view.getInt32(at, false) : view.getInt32(at + 4, true);
+      low = bigEndian ? view.getInt32(at | 4, false) : view.getInt32(at, true);
+      high = bigEndian ? view.getInt32(at, false) : view.getInt32(at | 4, true);
       outputHigh = high & 0xffff;
       if (highBits === 1) outputHigh |= (high & 0x3_0000) | ((low & 0x300) << 10);
       else if (highBits === 2) outputHigh |= (low & 0xf000) << 4;
@@ -175,18 +177,19 @@ export class Walk {
   }
 
   /** Writes `low` and `high` to the leaf if it still has the words that were read: the atomic update of D8.5. */
-  update(memory: Memory, low: number, high: number, bigEndian: boolean): boolean {
+  update(memory: Memory, region: TableRegion, low: number, high: number): boolean {
+    const bigEndian = (region.flags & BIG_ENDIAN) !== 0;
     const view = memory.writeView(this.physical);
     const at = this.physical & CHUNK_MASK;
-    const oldLow = bigEndian ? view.getInt32(at + 4, false) : view.getInt32(at, true);
-    const oldHigh = bigEndian ? view.getInt32(at, false) : view.getInt32(at + 4, true);
+    const oldLow = bigEndian ? view.getInt32(at | 4, false) : view.getInt32(at, true);
+    const oldHigh = bigEndian ? view.getInt32(at, false) : view.getInt32(at | 4, true);
     if (oldLow !== this.low || oldHigh !== this.high) return false;
     if (bigEndian) {
       view.setInt32(at, high, false);
-      view.setInt32(at + 4, low, false);
+      view.setInt32(at | 4, low, false);
     } else {
       view.setInt32(at, low, true);
-      view.setInt32(at + 4, high, true);
+      view.setInt32(at | 4, high, true);
     }
     this.low = low;
     this.high = high;
