@@ -7,6 +7,8 @@ export interface Line {
   readonly budgetNs: number;
   /** measured / budget: at most 1 is within the budget. */
   readonly ratio: number;
+  /** Heap bytes that one operation left behind, where that is measured. */
+  readonly allocatedBytes?: number;
 }
 
 /** Nanoseconds of one call of `operation`, the median of many samples after warm-up. */
@@ -15,7 +17,13 @@ export async function nanoseconds(operation: () => unknown): Promise<number> {
   return p50;
 }
 
-export function line(name: string, measuredNs: number, budgetNs: number): Line {
+export function line(name: string, measuredNs: number, budgetNs: number, allocatedBytes?: number): Line {
   const round = (value: number) => Number(value.toPrecision(4));
-  return { name, measuredNs: round(measuredNs), budgetNs: round(budgetNs), ratio: round(measuredNs / budgetNs) };
+  const figures = {
+    name,
+    measuredNs: round(measuredNs),
+    budgetNs: round(budgetNs),
+    ratio: round(measuredNs / budgetNs),
+  };
+  return allocatedBytes === undefined ? figures : { ...figures, allocatedBytes: round(allocatedBytes) };
 }

@@ -1,0 +1,142 @@
+/** The SMMU alone: cached translation, walks, misses, and a fault record written and consumed. */
+import { assert } from '../../src/assert.ts';
+import { Completion } from '../../src/hw/pcie/tlp.ts';
+import {
+  CMDQ_BASE,
+  CR0,
+  CR2,
+  EVENTQ_BASE,
+  EVENTQ_CONS,
+  EVENTQ_PROD,
+  STRTAB_BASE,
+  STRTAB_BASE_CFG,
+} from '../../src/iommu/spec/registers.layout.ts';
+import { Random } from '../../src/sim/random.ts';
+import {
+  COMMANDS,
+  CONTEXTS,
+  Dma,
+  EVENTS,
+  SmmuBoard,
+  STAGE_2_TABLES,
+  STREAM_TABLE,
+  TABLES,
+} from '../fixtures/smmu-board.ts';
+import { type Line, line, nanoseconds } from './measure.ts';
+
+const LOG2_STREAMS = 12;
+const STREAMS = 2 ** LOG2_STREAMS;
+const EVENT_QUEUE_LOG2 = 10;
+/** More than the TLB holds, so that every access in this order misses it. */
+const COLD_PAGES = 2 ** 16;
+const HOT_PAGES = 4096;
+const FIRST_PAGE = 0x10_0000;
+const TARGET_PAGE = 0x4_8000;
+/** AF, inner shareable, readable and writable at EL0, valid page (DDI 0487 D8.3). */
+const LEAF = 0x743;
+/** Physical pages that the tables and structures of the nested streams lie in, mapped one to one at stage 2. */
+const IDENTITY_FIRST = 0x4_0000;
+const IDENTITY_PAGES = 0x1_0000;
+
+/** Calls of the operation in one sample: the loop around it costs as little as it can. */
+const BATCH = 1024;
+
+/** Each stream has a CD and an ASID of its own; all share one table of 4 KiB pages. */
+function board(nested: boolean): SmmuBoard {
+  const result = new SmmuBoard();
+  result.write(CR2, 0b1010);
+  result.write64(STRTAB_BASE, STREAM_TABLE);
+  result.write(STRTAB_BASE_CFG, LOG2_STREAMS);
+  result.write64(CMDQ_BASE, COMMANDS + 4);
+  result.write64(EVENTQ_BASE, EVENTS + EVENT_QUEUE_LOG2);
+  for (let index = 0; index < COLD_PAGES; index++)
+    result.map(TABLES, FIRST_PAGE + index, TARGET_PAGE + (index % 4096), LEAF);
+  if (nested) result.identityStage2(IDENTITY_FIRST, IDENTITY_PAGES);
+  for (let streamId = 0; streamId < STREAMS; streamId++) {
+    const context = CONTEXTS + streamId * 64;
+    result.context(context, { TTB0: TABLES / 16, ASID: streamId + 1 });
+    const stage2 = nested ? { ...result.stage2(STAGE_2_TABLES), Config: 7 } : { Config: 5 };
+    result.stream(streamId, { S1ContextPtr: context / 64, ...stage2 });
+  }
+  result.write(CR0, 0b01101);
+  return result;
+}
+
+/** Pages in an order that no cache line or table locality helps. */
+function shuffled(count: number): Float64Array {
+  const random = new Random('bench');
+  const pages = Float64Array.from({ length: count }, (_, index) => FIRST_PAGE + index);
+  for (let last = count - 1; last > 0; last--) {
+    const other = random.below(last + 1);
+    const swap = pages[last] ?? 0;
+    pages[last] = pages[other] ?? 0;
+    pages[other] = swap;
+  }
+  return pages;
+}
+
+/** Times reads of `pages` in turn, by one stream or by all of them in turn. */
+async function translations(
+  name: string,
+  smmu: SmmuBoard['smmu'],
+  pages: Float64Array,
+  streams: number,
+  budgetNs: number,
+) {
+  let next = 0;
+  let wrong = 0;
+  const run = (count: number) => {
+    for (let index = 0; index < count; index++) {
+      const page = pages[next % pages.length] ?? 0;
+      if (smmu.translateAccess(next % streams, -1, page, false) !== TARGET_PAGE + ((page - FIRST_PAGE) % 4096))
+        wrong += 1;
+      next += 1;
+    }
+  };
+  run(2 * Math.max(pages.length, streams));
+  const measured = (await nanoseconds(() => run(BATCH))) / BATCH;
+  assert(wrong === 0, `${name}: every page translates`);
+  return line(name, measured, budgetNs, allocatedBytes(() => run(200_000)) / 200_000);
+}
+
+/** Bytes of heap that `operation` leaves behind, collected or not: garbage counts as long as no collection runs. */
+function allocatedBytes(operation: () => void): number {
+  globalThis.gc?.();
+  const before = process.memoryUsage().heapUsed;
+  operation();
+  return Math.max(0, process.memoryUsage().heapUsed - before);
+}
+
+/** An access that faults, and a driver that takes the record out of the queue. */
+async function faultRecord(): Promise<Line> {
+  const dut = board(false);
+  const access = new Dma(1, 0x7_0000_0000 / 4096, { length: 8 });
+  let records = 0;
+  const run = () => {
+    const status = dut.smmu.memory(access);
+    const index = dut.read(EVENTQ_PROD);
+    if (
+      status !== Completion.SUCCESS &&
+      (dut.memory.read32(EVENTS + (records % 2 ** EVENT_QUEUE_LOG2) * 32) & 0xff) === 0x10
+    ) {
+      records += 1;
+    }
+    dut.write(EVENTQ_CONS, index);
+  };
+  const measured = await nanoseconds(run);
+  assert(records > 0, 'each access leaves its record');
+  return line('fault record written and consumed', measured, 200, 0);
+}
+
+export async function translationLines(): Promise<Line[]> {
+  const stage1 = board(false).smmu;
+  const nested = board(true).smmu;
+  const cold = shuffled(COLD_PAGES);
+  return [
+    await translations('translation, cached, 4096 hot pages', stage1, shuffled(HOT_PAGES), 1, 40),
+    await translations('translation, stage 1 walk, configuration cached', stage1, cold, 1, 120),
+    await translations('translation, full miss: STE, CD, 4-level walk', stage1, cold, STREAMS, 300),
+    await translations('translation, nested full miss', nested, cold, STREAMS, 800),
+    await faultRecord(),
+  ];
+}
