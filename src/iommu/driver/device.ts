@@ -54,6 +54,8 @@ export class SmmuDevice implements IommuDevice {
   blocked = false;
   /** Enabled at the function. */
   atsEnabled = false;
+  /** The flush that last emptied its ATC as a whole. */
+  atcRound = 0;
   priEnabled = false;
   credits = 0;
   /** Told to fault no more, while what is in flight is still served. */

@@ -35,6 +35,8 @@ export class Invalidation {
   readonly #log: Log;
   readonly #isolate: (device: SmmuDevice) => Steps;
   readonly #stopEverything: () => void;
+  /** Marks the devices that a flush has seen to. */
+  #round = 0;
 
   constructor(options: InvalidationOptions) {
     this.#queue = options.queue;
@@ -204,10 +206,12 @@ export class Invalidation {
         batch.invalidateAtc(device.streamId, pasid, Math.floor(first / 2 ** size) * 2 ** size, size);
       }
     }
-    // Which addresses the guest gave to a page of its memory is not known here.
+    // Which addresses the stage above gave to a page is not known here. A device may use several domains of it.
+    this.#round += 1;
     for (const child of domain.children) {
       for (const { device } of child.attachments) {
-        if (!device.atsEnabled) continue;
+        if (!device.atsEnabled || device.atcRound === this.#round) continue;
+        device.atcRound = this.#round;
         if (!any) batch.sync();
         any = true;
         wholeAtc(batch, device);
