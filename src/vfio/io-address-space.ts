@@ -122,14 +122,14 @@ export class IoAddressSpace {
   /** Reserves `count` pages of residency, taking the pages mapped longest ago back where the limit asks for it. */
   *reserve(count: number): Steps {
     const { residency } = this;
-    assert(count <= residency.limitPages, 'a plan fits into the residency limit');
     for (;;) {
       const excess = residency.excess(count);
-      if (excess <= 0) break;
+      // With nothing else mapped or under way it goes ahead, should the limit have been lowered meanwhile.
+      if (excess <= 0 || residency.idle) break;
       const spare = Math.min(EVICTION_BATCH, Math.floor(residency.limitPages / 8));
       const evicted = yield* this.evict(Math.max(excess, spare));
       // Everything is reserved by faults in flight: they will map, and then something can go.
-      if (evicted === 0 && residency.excess(count) > 0) yield this.#roomChanged;
+      if (evicted === 0 && residency.excess(count) > 0 && !residency.idle) yield this.#roomChanged;
     }
     residency.reserve(count);
   }

@@ -37,6 +37,11 @@ export class Residency {
     return this.#peak;
   }
 
+  /** Nothing is mapped, nor about to be. */
+  get idle(): boolean {
+    return this.#pages + this.#reserved === 0;
+  }
+
   /** Pages beyond the limit if `more` were reserved as well. */
   excess(more: number): number {
     return this.#pages + this.#reserved + more - this.#limit;
