@@ -1,7 +1,7 @@
 /** What `-device` can plug in. */
 import { Accelerator } from '../hw/devices/accelerator.ts';
 import { Edu } from '../hw/devices/edu.ts';
-import { IommuTestDevice } from '../hw/devices/iommu-testdev.ts';
+import { IommuTestdev } from '../hw/devices/iommu-testdev.ts';
 import { CommandLineError, type DeviceRequest } from './command-line.ts';
 import type { DeviceFactory } from './virt-board.ts';
 
@@ -11,14 +11,16 @@ interface DeviceType {
   readonly create: (request: DeviceRequest) => DeviceFactory;
 }
 
-/** An unsigned number of at most 64 bits, as QEMU's properties take it. */
-function unsigned(request: DeviceRequest, property: string): bigint | undefined {
+/** How many low bits a mask of QEMU's type uint64 has. */
+function maskBits(request: DeviceRequest, property: string): number | undefined {
   const text = request.properties[property];
   if (text === undefined) return undefined;
-  if (!/^(0[xX][0-9a-fA-F]+|\d+)$/.test(text) || BigInt(text) >= 2n ** 64n) {
-    throw new CommandLineError(`-device ${request.type}: Parameter '${property}' expects uint64, not ${text}`);
+  const value = /^(0[xX][0-9a-fA-F]+|\d+)$/.test(text) ? BigInt(text) : -1n;
+  const bits = value.toString(2).length;
+  if (value !== 2n ** BigInt(bits) - 1n || bits > 64) {
+    throw new CommandLineError(`-device ${request.type}: ${property}=${text}: a mask of 1 to 64 low bits is expected`);
   }
-  return BigInt(text);
+  return bits;
 }
 
 const TYPES: Readonly<Record<string, DeviceType>> = {
@@ -26,14 +28,14 @@ const TYPES: Readonly<Record<string, DeviceType>> = {
     properties: [],
     create:
       () =>
-      ({ bus }) =>
-        new IommuTestDevice({ bus }),
+      ({ clock, bus }) =>
+        new IommuTestdev({ clock, bus }),
   },
   edu: {
     properties: ['dma_mask'],
     create: (request) => {
-      const dmaMask = unsigned(request, 'dma_mask');
-      return ({ clock, interrupt }) => new Edu({ clock, interrupt, ...(dmaMask !== undefined && { dmaMask }) });
+      const dmaBits = maskBits(request, 'dma_mask');
+      return ({ clock, interrupt }) => new Edu({ clock, interrupt, ...(dmaBits !== undefined && { dmaBits }) });
     },
   },
   'faultline-accelerator': {

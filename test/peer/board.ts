@@ -62,17 +62,17 @@ export class Board {
     return BigInt(await this.server.qtest.read32(SMMU_BASE + offset));
   }
 
-  async set(register: string, value: bigint): Promise<void> {
+  set(register: string, value: bigint): void {
     const { offset, $ } = registerCalled(register);
-    if ($.width === 64) await this.server.qtest.write64(SMMU_BASE + offset, value);
-    else await this.server.qtest.write32(SMMU_BASE + offset, Number(value));
+    if ($.width === 64) this.server.qtest.write64(SMMU_BASE + offset, value);
+    else this.server.qtest.write32(SMMU_BASE + offset, Number(value));
   }
 
   /** Writes a structure to memory, fields by name. */
-  async put(layout: Layout, at: number, fields: Readonly<Record<string, number>>): Promise<void> {
+  put(layout: Layout, at: number, fields: Readonly<Record<string, number>>): void {
     const bytes = new Uint8Array(layout.$.byteLength);
     encodeInto(layout, new DataView(bytes.buffer), 0, fields);
-    await this.server.qtest.writeBytes(at, bytes);
+    this.server.qtest.writeBytes(at, bytes);
   }
 
   stop(): ReturnType<PeerServer['stop']> {
@@ -81,11 +81,10 @@ export class Board {
 
   async #placeDevices(): Promise<void> {
     const { qtest } = this.server;
-    await Promise.all(
-      DEVICE_FUNCTIONS.flatMap((devfn, device) => [
-        qtest.write32(ECAM_BASE + devfn * 0x1000 + BAR_0, this.bar(device, 0)),
-        qtest.write32(ECAM_BASE + devfn * 0x1000 + COMMAND_REGISTER, ENABLE_ALL),
-      ]),
-    );
+    for (const [device, devfn] of DEVICE_FUNCTIONS.entries()) {
+      qtest.write32(ECAM_BASE + devfn * 0x1000 + BAR_0, this.bar(device, 0));
+      qtest.write32(ECAM_BASE + devfn * 0x1000 + COMMAND_REGISTER, ENABLE_ALL);
+    }
+    await qtest.settled();
   }
 }

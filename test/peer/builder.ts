@@ -1,6 +1,6 @@
 /** Writes programs: allocates memory, lays out tables and structures, and brings the SMMU up as a driver does. */
 import { assert } from '../../src/assert.ts';
-import { CR0, CR1, STRTAB_BASE_CFG } from '../../src/iommu/spec/registers.layout.ts';
+import { CR0, CR1, CR2, STRTAB_BASE_CFG } from '../../src/iommu/spec/registers.layout.ts';
 import { registerValue } from '../../src/layout/register.ts';
 import { COMMAND_QUEUE, EVENT_QUEUE, POOL_BASE, POOL_END, STREAM_TABLE } from './memory-map.ts';
 import type { Command, CommandName, Fields, FieldsOf, Program, QueueSizes, Step, StructureName } from './program.ts';
@@ -157,7 +157,8 @@ export class ProgramBuilder {
       'CR1',
       registerValue(CR1, { TABLE_SH: 3, TABLE_OC: 1, TABLE_IC: 1, QUEUE_SH: 3, QUEUE_OC: 1, QUEUE_IC: 1 }),
     );
-    if (options.CR2 !== undefined) this.set('CR2', options.CR2);
+    // Unless a program is about it, events for invalid StreamIDs are recorded.
+    this.set('CR2', options.CR2 ?? registerValue(CR2, { RECINVSID: 1 }));
     this.set('STRTAB_BASE', STREAM_TABLE);
     this.set(
       'STRTAB_BASE_CFG',

@@ -38,23 +38,23 @@ class Execution {
     const { qtest } = board.server;
     switch (step.op) {
       case 'set':
-        void board.set(step.register, step.value);
+        board.set(step.register, step.value);
         return { [step.register]: hex(await board.get(step.register)) };
       case 'get':
         return { [step.register]: hex(await board.get(step.register)) };
       case 'peek':
         return { value: hex(BigInt(await qtest.request(`read${WIDTHS[step.size]} ${hex(SMMU_BASE + step.offset)}`))) };
       case 'poke':
-        await qtest.request(`write${WIDTHS[step.size]} ${hex(SMMU_BASE + step.offset)} ${hex(step.value)}`);
+        qtest.post(`write${WIDTHS[step.size]} ${hex(SMMU_BASE + step.offset)} ${hex(step.value)}`);
         return {};
       case 'put':
-        await board.put(STRUCTURES[step.structure], step.at, step.fields);
+        board.put(STRUCTURES[step.structure], step.at, step.fields);
         return {};
       case 'word':
-        await qtest.write64(step.at, step.value);
+        qtest.write64(step.at, step.value);
         return {};
       case 'fill':
-        await qtest.fill(step.at, step.length, step.value);
+        qtest.fill(step.at, step.length, step.value);
         return {};
       case 'look':
         return { bytes: (await qtest.readBytes(step.at, step.length)).toString('hex') };
@@ -73,10 +73,10 @@ class Execution {
     const { qtest } = this.#board.server;
     const log2 = this.#program.queues.commands;
     for (const command of commands) {
-      void qtest.writeBytes(COMMAND_QUEUE + (this.#produced % 2 ** log2) * COMMAND_BYTES, commandBytes(command));
+      qtest.writeBytes(COMMAND_QUEUE + (this.#produced % 2 ** log2) * COMMAND_BYTES, commandBytes(command));
       this.#produced = advance(this.#produced, 1, log2);
     }
-    void this.#board.set('CMDQ_PROD', BigInt(this.#produced));
+    this.#board.set('CMDQ_PROD', BigInt(this.#produced));
     const [consumed, errors] = await Promise.all([this.#board.get('CMDQ_CONS'), this.#board.get('GERROR')]);
     return { CMDQ_CONS: hex(consumed), GERROR: hex(errors) };
   }
@@ -84,16 +84,16 @@ class Execution {
   async #dma(step: Extract<Step, { op: 'dma' }>): Promise<Observation> {
     const board = this.#board;
     const { qtest } = board.server;
-    const write = (offset: number, value: number) => void qtest.write32(board.bar(step.device, offset), value);
+    const write = (offset: number, value: number) => qtest.write32(board.bar(step.device, offset), value);
     const inRam = step.physical >= RAM_BASE && step.physical + step.length <= RAM_BASE + RAM_BYTES;
-    if (inRam) void qtest.fill(step.physical, step.length, 0);
+    if (inRam) qtest.fill(step.physical, step.length, 0);
     write(TestDevice.IOVA_LOW, Number(step.iova & 0xffff_ffffn));
     write(TestDevice.IOVA_HIGH, Number(step.iova >> 32n));
     write(TestDevice.LENGTH, step.length);
     write(TestDevice.PHYSICAL_LOW, step.physical % 2 ** 32);
     write(TestDevice.PHYSICAL_HIGH, Math.floor(step.physical / 2 ** 32));
     write(TestDevice.DOORBELL, 1);
-    void qtest.read32(board.bar(step.device, TestDevice.TRIGGER));
+    qtest.post(`readl ${hex(board.bar(step.device, TestDevice.TRIGGER))}`);
     const [result, moved] = await Promise.all([
       qtest.read32(board.bar(step.device, TestDevice.RESULT)),
       inRam ? qtest.readBytes(step.physical, step.length) : Buffer.alloc(0),
@@ -105,7 +105,7 @@ class Execution {
   async #transfer(step: Extract<Step, { op: 'transfer' }>): Promise<Observation> {
     const board = this.#board;
     const { qtest } = board.server;
-    const write = (offset: number, value: bigint) => void qtest.write64(board.bar(EDU, offset), value);
+    const write = (offset: number, value: bigint) => qtest.write64(board.bar(EDU, offset), value);
     const toMemory = step.direction === 'to-memory';
     write(EduDevice.SOURCE, toMemory ? BigInt(EduDevice.BUFFER) : step.iova);
     write(EduDevice.DESTINATION, toMemory ? step.iova : BigInt(EduDevice.BUFFER));
@@ -134,7 +134,7 @@ class Execution {
         .map((word) => word.toString(16).padStart(8, '0'))
         .join(' ');
     }
-    await board.set('EVENTQ_CONS', produced ?? 0n);
+    board.set('EVENTQ_CONS', produced ?? 0n);
     return seen;
   }
 }
@@ -142,9 +142,10 @@ class Execution {
 /** Resets the board, empties the memory that programs use, and runs `program`. One observation per step. */
 export async function execute(board: Board, program: Program): Promise<Observation[]> {
   await board.reset();
-  await board.server.qtest.fill(COMMAND_QUEUE, POOL_END - COMMAND_QUEUE, 0);
+  board.server.qtest.fill(COMMAND_QUEUE, POOL_END - COMMAND_QUEUE, 0);
   const execution = new Execution(board, program);
   const seen: Observation[] = [];
   for (const step of program.steps) seen.push(await execution.step(step));
+  await board.server.qtest.settled();
   return seen;
 }

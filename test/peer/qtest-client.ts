@@ -32,6 +32,9 @@ export class QtestClient {
   #partial = '';
   #lineChanges: LineChange[] = [];
   #gone: Error | null = null;
+  /** First failure of a posted line. */
+  #failure: Error | null = null;
+  readonly #afterLast: (() => void)[] = [];
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -43,15 +46,28 @@ export class QtestClient {
 
   /** Sends a line and gives the text after `OK`, without the blank. Rejects with {@link QtestError} otherwise. */
   request(line: string): Promise<string> {
-    const reply = new Promise<string>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       if (this.#gone !== null) return reject(this.#gone);
       if (this.#unsent === '') queueMicrotask(() => this.#flush());
       this.#unsent += `${line}\n`;
       this.#waiters.push({ request: line, resolve, reject });
     });
-    // Whoever waits for a later reply of the same connection learns of the failure there.
-    reply.catch(() => {});
-    return reply;
+  }
+
+  /** Sends a line and waits for nothing; a failure shows in the next {@link settled}. */
+  post(line: string): void {
+    this.request(line).catch((error: Error) => {
+      this.#failure ??= error;
+    });
+  }
+
+  /** Resolves when everything sent so far is answered; rejects with the first failure of a posted line. */
+  async settled(): Promise<void> {
+    const last = this.#waiters.at(-1);
+    if (last !== undefined) await new Promise<void>((resolve) => this.#afterLast.push(resolve));
+    const failure = this.#failure ?? this.#gone;
+    this.#failure = null;
+    if (failure !== null) throw failure;
   }
 
   /** Sends bytes as they are; nobody waits for what the server says to them. For tests of the protocol itself. */
@@ -68,25 +84,25 @@ export class QtestClient {
     return BigInt(await this.request(`readq ${hex(address)}`));
   }
 
-  async write32(address: number, value: number): Promise<void> {
-    await this.request(`writel ${hex(address)} ${hex(value)}`);
+  write32(address: number, value: number): void {
+    this.post(`writel ${hex(address)} ${hex(value)}`);
   }
 
-  async write64(address: number, value: bigint): Promise<void> {
-    await this.request(`writeq ${hex(address)} ${hex(value)}`);
+  write64(address: number, value: bigint): void {
+    this.post(`writeq ${hex(address)} ${hex(value)}`);
   }
 
   async readBytes(address: number, length: number): Promise<Buffer> {
     return Buffer.from((await this.request(`read ${hex(address)} ${hex(length)}`)).slice(2), 'hex');
   }
 
-  async writeBytes(address: number, bytes: Uint8Array): Promise<void> {
+  writeBytes(address: number, bytes: Uint8Array): void {
     const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
-    await this.request(`write ${hex(address)} ${hex(bytes.length)} 0x${data}`);
+    this.post(`write ${hex(address)} ${hex(bytes.length)} 0x${data}`);
   }
 
-  async fill(address: number, length: number, value: number): Promise<void> {
-    await this.request(`memset ${hex(address)} ${hex(length)} ${hex(value)}`);
+  fill(address: number, length: number, value: number): void {
+    this.post(`memset ${hex(address)} ${hex(length)} ${hex(value)}`);
   }
 
   /** Moves virtual time by `ns`, or to the next timer; gives the instant reached. */
@@ -130,20 +146,23 @@ export class QtestClient {
     const waiter = this.#waiters[this.#head];
     if (waiter === undefined) return;
     this.#head += 1;
-    if (this.#head === this.#waiters.length) {
-      this.#waiters.length = 0;
-      this.#head = 0;
-    }
     if (line === 'OK') waiter.resolve('');
     else if (line.startsWith('OK ')) waiter.resolve(line.slice(3));
     else waiter.reject(new QtestError(`${waiter.request.slice(0, 200)}: ${line}`));
+    if (this.#head === this.#waiters.length) this.#allAnswered();
+  }
+
+  #allAnswered(): void {
+    this.#waiters.length = 0;
+    this.#head = 0;
+    // Rejections reach `post` first: they were queued before.
+    for (const resolve of this.#afterLast.splice(0)) queueMicrotask(() => queueMicrotask(resolve));
   }
 
   #fail(error: Error): void {
     if (this.#gone !== null) return;
     this.#gone = error;
     for (const waiter of this.#waiters.slice(this.#head)) waiter.reject(error);
-    this.#waiters.length = 0;
-    this.#head = 0;
+    this.#allAnswered();
   }
 }

@@ -82,11 +82,14 @@ export class Tables {
     return this.#slot(at, level, input);
   }
 
-  /** Maps the page or block of `level` that holds `input` to `output`, readable and writable; `fields` change the leaf. */
+  /**
+   * Maps the page or block of `level` that holds `input` to `output`, readable and writable, not global; `fields` change
+   * the leaf.
+   */
   map(input: bigint, output: number, fields: Fields = {}, level = 3, table: Fields = {}): number {
     const at = this.descriptor(input, level, table);
     const base = { VALID: 1, PAGE: level === 3 ? 1 : 0, AF: 1, OUTPUT: Math.floor(output / 4096) };
-    if (this.stage === 1) this.#builder.put('Stage1Leaf', at, { ...base, AP: 1, ...fields });
+    if (this.stage === 1) this.#builder.put('Stage1Leaf', at, { ...base, AP: 1, nG: 1, ...fields });
     else this.#builder.put('Stage2Leaf', at, { ...base, MemAttr: 15, S2AP: 3, ...fields });
     return at;
   }

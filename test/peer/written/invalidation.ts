@@ -27,7 +27,7 @@ const remapped = (
   options: { leaf?: Fields; granule?: Granule; level?: number; extra?: (m: Mapped) => void } = {},
 ): Program =>
   program(`invalidation: stage 1 page remapped, ${name}`, (p) => {
-    const { leaf = { nG: 1 }, granule = 12, level = 3 } = options;
+    const { leaf = {}, granule = 12, level = 3 } = options;
     const tables = p.stage1(granule);
     const size = level === 3 ? 2 ** granule : 0x20_0000;
     const [before, after] = [p.memory(size), p.memory(size)];
@@ -63,12 +63,12 @@ const remappedNested = (name: string, change: 1 | 2, commands: readonly Command[
     for (let block = 0; block < 5; block++)
       second.map(BigInt(0x4120_0000 + block * 0x20_0000), 0x4120_0000 + block * 0x20_0000, {}, 2);
     const [ipa, other] = [0x1_2345_0000n, 0x1_2345_1000n];
-    first.map(IOVA, Number(ipa), { nG: 1 });
+    first.map(IOVA, Number(ipa));
     second.map(ipa, before);
     second.map(other, after);
     p.throughBoth(first, second);
     p.enable().dma(IOVA, before);
-    if (change === 1) first.map(IOVA, Number(other), { nG: 1 });
+    if (change === 1) first.map(IOVA, Number(other));
     else second.map(ipa, after);
     if (commands.length > 0) p.commands([...commands, SYNC]);
     p.dma(IOVA, before).dma(IOVA, after);
@@ -110,7 +110,7 @@ const ipa = (fields: Fields = {}): Command => ({
   name: 'TLBI_S2_IPA',
   fields: { VMID, Address: 0x1_2345_0000 / 4096, ...fields },
 });
-const one = (name: CommandName, fields: Fields = {}): Command => ({ name, fields });
+const command = (name: CommandName, fields: Fields = {}): Command => ({ name, fields });
 
 /** Range operands around IOVA: the range begins `below` units of 2^SCALE pages before it and has NUM + 1 units. */
 const range = (TG: 1 | 2 | 3, SCALE: number, NUM: number, below: number, extra: Fields = {}): Command => {
@@ -121,14 +121,14 @@ const range = (TG: 1 | 2 | 3, SCALE: number, NUM: number, below: number, extra: 
 
 export const invalidation: readonly Program[] = [
   remapped('no command', []),
-  remapped('TLBI_NH_ALL', [one('TLBI_NH_ALL')]),
-  remapped('TLBI_NH_ALL of another VMID', [one('TLBI_NH_ALL', { VMID: 9 })]),
-  remapped('TLBI_NSNH_ALL', [one('TLBI_NSNH_ALL')]),
-  remapped('TLBI_S12_VMALL', [one('TLBI_S12_VMALL')]),
-  remapped('TLBI_NH_ASID', [one('TLBI_NH_ASID', { ASID })]),
-  remapped('TLBI_NH_ASID of another ASID', [one('TLBI_NH_ASID', { ASID: 0x52 })]),
-  remapped('TLBI_NH_ASID of another VMID', [one('TLBI_NH_ASID', { ASID, VMID: 9 })]),
-  remapped('TLBI_NH_ASID, global page', [one('TLBI_NH_ASID', { ASID })], { leaf: { nG: 0 } }),
+  remapped('TLBI_NH_ALL', [command('TLBI_NH_ALL')]),
+  remapped('TLBI_NH_ALL of another VMID', [command('TLBI_NH_ALL', { VMID: 9 })]),
+  remapped('TLBI_NSNH_ALL', [command('TLBI_NSNH_ALL')]),
+  remapped('TLBI_S12_VMALL', [command('TLBI_S12_VMALL')]),
+  remapped('TLBI_NH_ASID', [command('TLBI_NH_ASID', { ASID })]),
+  remapped('TLBI_NH_ASID of another ASID', [command('TLBI_NH_ASID', { ASID: 0x52 })]),
+  remapped('TLBI_NH_ASID of another VMID', [command('TLBI_NH_ASID', { ASID, VMID: 9 })]),
+  remapped('TLBI_NH_ASID, global page', [command('TLBI_NH_ASID', { ASID })], { leaf: { nG: 0 } }),
   remapped('TLBI_NH_VA', [va()]),
   remapped('TLBI_NH_VA, Leaf', [va({ Leaf: 1 })]),
   remapped('TLBI_NH_VA of the next page', [va({ Address: PAGE_NUMBER + 1 })]),
@@ -139,9 +139,9 @@ export const invalidation: readonly Program[] = [
   remapped('TLBI_NH_VAA, Leaf', [vaa({ Leaf: 1 })]),
   remapped('TLBI_NH_VAA of the next page', [vaa({ Address: PAGE_NUMBER + 1 })]),
   remapped('TLBI_NH_VAA of another VMID', [vaa({ VMID: 9 })]),
-  remapped('TLBI_S2_IPA of the same number', [one('TLBI_S2_IPA', { Address: PAGE_NUMBER % 2 ** 36 })]),
-  remapped('CFGI_STE', [one('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
-  remapped('CFGI_CD', [one('CFGI_CD', { StreamID: 8, Leaf: 1 })]),
+  remapped('TLBI_S2_IPA of the same number', [command('TLBI_S2_IPA', { Address: PAGE_NUMBER % 2 ** 36 })]),
+  remapped('CFGI_STE', [command('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
+  remapped('CFGI_CD', [command('CFGI_CD', { StreamID: 8, Leaf: 1 })]),
   remapped('SYNC alone', []),
   ...([1, 2, 3] as const).map((TTL) => remapped(`TLBI_NH_VA with TG 4 KiB, TTL ${TTL}`, [range(1, 0, 0, 0, { TTL })])),
   ...(
@@ -192,10 +192,10 @@ export const invalidation: readonly Program[] = [
     },
   ),
   remapped('permission taken away, no command', [], {
-    extra: ({ tables, before }) => tables.map(IOVA, before, { nG: 1, AP: 3 }),
+    extra: ({ tables, before }) => tables.map(IOVA, before, { AP: 3 }),
   }),
   remapped('permission taken away, TLBI_NH_VA', [va()], {
-    extra: ({ tables, before }) => tables.map(IOVA, before, { nG: 1, AP: 3 }),
+    extra: ({ tables, before }) => tables.map(IOVA, before, { AP: 3 }),
   }),
   remapped('unmapped, no command', [], { extra: ({ tables }) => tables.map(IOVA, 0, { VALID: 0 }) }),
   remapped('unmapped, TLBI_NH_VA', [va()], { extra: ({ tables }) => tables.map(IOVA, 0, { VALID: 0 }) }),
@@ -218,62 +218,74 @@ export const invalidation: readonly Program[] = [
   }),
 
   remappedStage2('no command', []),
-  remappedStage2('TLBI_S12_VMALL', [one('TLBI_S12_VMALL', { VMID })]),
-  remappedStage2('TLBI_S12_VMALL of another VMID', [one('TLBI_S12_VMALL', { VMID: 8 })]),
+  remappedStage2('TLBI_S12_VMALL', [command('TLBI_S12_VMALL', { VMID })]),
+  remappedStage2('TLBI_S12_VMALL of another VMID', [command('TLBI_S12_VMALL', { VMID: 8 })]),
   remappedStage2('TLBI_S2_IPA', [ipa()]),
   remappedStage2('TLBI_S2_IPA, Leaf', [ipa({ Leaf: 1 })]),
   remappedStage2('TLBI_S2_IPA of the next page', [ipa({ Address: 0x1_2345_1000 / 4096 })]),
   remappedStage2('TLBI_S2_IPA of another VMID', [ipa({ VMID: 8 })]),
   remappedStage2('TLBI_S2_IPA range', [ipa({ TG: 1, SCALE: 2, NUM: 3, Address: 0x1_2344_0000 / 4096 })]),
   remappedStage2('TLBI_S2_IPA range that covers it', [ipa({ TG: 1, SCALE: 2, NUM: 4, Address: 0x1_2344_0000 / 4096 })]),
-  remappedStage2('TLBI_NH_ALL', [one('TLBI_NH_ALL', { VMID })]),
-  remappedStage2('TLBI_NH_VAA', [one('TLBI_NH_VAA', { VMID, Address: 0x1_2345_0000 / 4096 })]),
-  remappedStage2('TLBI_NSNH_ALL', [one('TLBI_NSNH_ALL')]),
+  remappedStage2('TLBI_NH_ALL', [command('TLBI_NH_ALL', { VMID })]),
+  remappedStage2('TLBI_NH_VAA', [command('TLBI_NH_VAA', { VMID, Address: 0x1_2345_0000 / 4096 })]),
+  remappedStage2('TLBI_NSNH_ALL', [command('TLBI_NSNH_ALL')]),
   remappedStage2('64 KiB, TLBI_S2_IPA', [ipa()], 16),
 
   ...([1, 2] as const).flatMap((change) => [
     remappedNested('no command', change, []),
     remappedNested('TLBI_NH_VA', change, [va({ VMID })]),
-    remappedNested('TLBI_NH_ASID', change, [one('TLBI_NH_ASID', { VMID, ASID })]),
-    remappedNested('TLBI_NH_ALL', change, [one('TLBI_NH_ALL', { VMID })]),
-    remappedNested('TLBI_S12_VMALL', change, [one('TLBI_S12_VMALL', { VMID })]),
+    remappedNested('TLBI_NH_ASID', change, [command('TLBI_NH_ASID', { VMID, ASID })]),
+    remappedNested('TLBI_NH_ALL', change, [command('TLBI_NH_ALL', { VMID })]),
+    remappedNested('TLBI_S12_VMALL', change, [command('TLBI_S12_VMALL', { VMID })]),
     remappedNested('TLBI_S2_IPA', change, [ipa()]),
-    remappedNested('TLBI_S2_IPA and TLBI_NH_ALL', change, [ipa(), one('TLBI_NH_ALL', { VMID })]),
-    remappedNested('TLBI_NSNH_ALL', change, [one('TLBI_NSNH_ALL')]),
-    remappedNested('TLBI_S12_VMALL of another VMID', change, [one('TLBI_S12_VMALL', { VMID: 8 })]),
+    remappedNested('TLBI_S2_IPA and TLBI_NH_ALL', change, [ipa(), command('TLBI_NH_ALL', { VMID })]),
+    remappedNested('TLBI_NSNH_ALL', change, [command('TLBI_NSNH_ALL')]),
+    remappedNested('TLBI_S12_VMALL of another VMID', change, [command('TLBI_S12_VMALL', { VMID: 8 })]),
   ]),
 
   restream('no command', []),
-  restream('CFGI_STE, Leaf', [one('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
-  restream('CFGI_STE, all levels', [one('CFGI_STE', { StreamID: 8 })]),
-  restream('CFGI_STE of another stream', [one('CFGI_STE', { StreamID: 9, Leaf: 1 })]),
+  restream('CFGI_STE, Leaf', [command('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
+  restream('CFGI_STE, all levels', [command('CFGI_STE', { StreamID: 8 })]),
+  restream('CFGI_STE of another stream', [command('CFGI_STE', { StreamID: 9, Leaf: 1 })]),
   ...[0, 2, 3, 5, 30, 31].map((Range) =>
-    restream(`CFGI_STE_RANGE ${Range} of stream 0`, [one('CFGI_STE_RANGE', { StreamID: 0, Range })]),
+    restream(`CFGI_STE_RANGE ${Range} of stream 0`, [command('CFGI_STE_RANGE', { StreamID: 0, Range })]),
   ),
   ...[0, 2, 3].map((Range) =>
-    restream(`CFGI_STE_RANGE ${Range} of stream 15`, [one('CFGI_STE_RANGE', { StreamID: 15, Range })]),
+    restream(`CFGI_STE_RANGE ${Range} of stream 15`, [command('CFGI_STE_RANGE', { StreamID: 15, Range })]),
   ),
-  restream('CFGI_CD', [one('CFGI_CD', { StreamID: 8, Leaf: 1 })]),
-  restream('TLBI_NSNH_ALL', [one('TLBI_NSNH_ALL')]),
-  restream('to bypass, CFGI_STE', [one('CFGI_STE', { StreamID: 8, Leaf: 1 })], { Config: 4, SHCFG: 1 }),
-  restream('to V=0, CFGI_STE', [one('CFGI_STE', { StreamID: 8, Leaf: 1 })], { V: 0 }),
+  restream('CFGI_CD', [command('CFGI_CD', { StreamID: 8, Leaf: 1 })]),
+  restream('TLBI_NSNH_ALL', [command('TLBI_NSNH_ALL')]),
+  restream('to bypass, CFGI_STE', [command('CFGI_STE', { StreamID: 8, Leaf: 1 })], { Config: 4, SHCFG: 1 }),
+  restream('to V=0, CFGI_STE', [command('CFGI_STE', { StreamID: 8, Leaf: 1 })], { V: 0 }),
 
   recontext('no command', []),
-  recontext('CFGI_CD', [one('CFGI_CD', { StreamID: 8, Leaf: 1 })]),
-  recontext('CFGI_CD, all levels', [one('CFGI_CD', { StreamID: 8 })]),
-  recontext('CFGI_CD_ALL', [one('CFGI_CD_ALL', { StreamID: 8 })]),
-  recontext('CFGI_CD of another stream', [one('CFGI_CD', { StreamID: 9, Leaf: 1 })]),
-  recontext('CFGI_CD_ALL of another stream', [one('CFGI_CD_ALL', { StreamID: 9 })]),
-  recontext('CFGI_STE', [one('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
-  recontext('CFGI_STE_RANGE 31', [one('CFGI_STE_RANGE', { Range: 31 })]),
-  recontext('TLBI_NSNH_ALL', [one('TLBI_NSNH_ALL')]),
-  recontext('same ASID, CFGI_CD', [one('CFGI_CD', { StreamID: 8, Leaf: 1 })], {}),
+  recontext('CFGI_CD', [command('CFGI_CD', { StreamID: 8, Leaf: 1 })]),
+  recontext('CFGI_CD, all levels', [command('CFGI_CD', { StreamID: 8 })]),
+  recontext('CFGI_CD_ALL', [command('CFGI_CD_ALL', { StreamID: 8 })]),
+  recontext('CFGI_CD of another stream', [command('CFGI_CD', { StreamID: 9, Leaf: 1 })]),
+  recontext('CFGI_CD_ALL of another stream', [command('CFGI_CD_ALL', { StreamID: 9 })]),
+  recontext('CFGI_STE', [command('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
+  recontext('CFGI_STE_RANGE 31', [command('CFGI_STE_RANGE', { Range: 31 })]),
+  recontext('TLBI_NSNH_ALL', [command('TLBI_NSNH_ALL')]),
+  recontext('same ASID, CFGI_CD', [command('CFGI_CD', { StreamID: 8, Leaf: 1 })], {}),
   recontext(
     'same ASID, CFGI_CD and TLBI_NH_ASID',
-    [one('CFGI_CD', { StreamID: 8, Leaf: 1 }), one('TLBI_NH_ASID', { ASID })],
+    [command('CFGI_CD', { StreamID: 8, Leaf: 1 }), command('TLBI_NH_ASID', { ASID })],
     {},
   ),
-  recontext('V=0, CFGI_CD', [one('CFGI_CD', { StreamID: 8, Leaf: 1 })], { V: 0 }),
+  recontext('V=0, CFGI_CD', [command('CFGI_CD', { StreamID: 8, Leaf: 1 })], { V: 0 }),
+  program('invalidation: a global page outlives its ASID', (p) => {
+    const [one, two] = [p.stage1(), p.stage1()];
+    const [before, after] = [p.memory(), p.memory()];
+    one.map(IOVA, before, { nG: 0 });
+    two.map(IOVA, after, { nG: 0 });
+    const cd = p.throughStage1(one);
+    p.enable().dma(IOVA, before);
+    p.put('CD', cd, { ...contextFields(two), ASID: 0x99 });
+    p.commands([command('CFGI_CD', { StreamID: 8, Leaf: 1 }), SYNC])
+      .dma(IOVA, before)
+      .dma(IOVA, after);
+  }),
   program('invalidation: two streams with one CD, CFGI_CD by the other', (p) => {
     const [first, second] = [p.stage1(), p.stage1()];
     const [before, after] = [p.memory(), p.memory()];
@@ -283,14 +295,14 @@ export const invalidation: readonly Program[] = [
     for (const sid of [8, 0xf5]) p.stream(sid, { Config: 5, S1ContextPtr: cd / 64 });
     p.enable().dma(IOVA, before).dma(IOVA, before, { device: 1 });
     p.put('CD', cd, { ...contextFields(second), ASID: 0x99 });
-    p.commands([one('CFGI_CD', { StreamID: 0xf5, Leaf: 1 }), SYNC]);
+    p.commands([command('CFGI_CD', { StreamID: 0xf5, Leaf: 1 }), SYNC]);
     p.dma(IOVA, after, { device: 1 });
   }),
   program('invalidation: an STE that was invalid is read again after CFGI_STE', (p) => {
     const target = p.memory();
     p.stream(8, { V: 0 }).enable().dma(BigInt(target), target);
     p.stream(8, { Config: 4, SHCFG: 1 })
-      .commands([one('CFGI_STE', { StreamID: 8, Leaf: 1 }), SYNC])
+      .commands([command('CFGI_STE', { StreamID: 8, Leaf: 1 }), SYNC])
       .dma(BigInt(target), target);
   }),
   program('invalidation: SMMUEN off and on keeps the caches', (p) => {

@@ -125,14 +125,20 @@ export const nestedCases: readonly Program[] = [
   nested('S2AA64=0', { ste: { S2AA64: 0 } }),
   nested('S2TG reserved', { ste: { S2TG: 3 } }),
   nested('EPD0=1', { cd: { EPD0: 1 } }),
-  nested('block of stage 1 over pages of stage 2', {}, ({ p, first, second, target }) => {
+  program('nested: block of stage 1 over pages of stage 2', (p) => {
+    const second = p.stage2(12, 44);
+    identity(second);
+    const first = p.stage1();
+    const target = p.memory();
     const base = 0x1_4000_0000n;
-    first.map(IOVA & ~0x1fffffn, Number(base), {}, 2);
+    const iova = IOVA & ~0x1fffffn;
+    first.map(iova, Number(base), {}, 2);
     second.map(base, target);
     second.map(base + 0x1000n, target);
-    p.enable({})
-      .dma(IOVA & ~0x1fffffn, target)
-      .dma((IOVA & ~0x1fffffn) + 0x1000n, target)
-      .dma((IOVA & ~0x1fffffn) + 0x2000n, target);
+    p.throughBoth(first, second);
+    p.enable()
+      .dma(iova, target)
+      .dma(iova + 0x1000n, target)
+      .dma(iova + 0x2000n, target);
   }),
 ];

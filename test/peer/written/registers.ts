@@ -1,5 +1,6 @@
 /** Registers (§6.3): reset values, which bits hold, guards, acknowledgements, access sizes. */
 import { CR0, GBPA, REGISTERS } from '../../../src/iommu/spec/registers.layout.ts';
+import { definedBits } from '../../../src/layout/register.ts';
 import { program } from '../builder.ts';
 import { COMMAND_QUEUE, EVENT_QUEUE, STREAM_TABLE } from '../memory-map.ts';
 import type { Program } from '../program.ts';
@@ -7,6 +8,8 @@ import type { Program } from '../program.ts';
 const nameOf = (title: string): string => title.replace(/^SMMU_/, '');
 const BASES = ['STRTAB_BASE', 'CMDQ_BASE', 'EVENTQ_BASE'];
 const all = REGISTERS.map((layout) => ({ name: nameOf(layout.$.title), width: layout.$.width }));
+/** Registers whose fields are all there whatever is announced. */
+const HARMLESS = /_(CR1|STRTAB_BASE_CFG)$/;
 const ones = (width: number): bigint => (1n << BigInt(width)) - 1n;
 
 /** Registers of features that the compared machine does not announce have no defined behaviour to agree on. */
@@ -17,6 +20,12 @@ export const registers: readonly Program[] = [
   ...ANNOUNCED.filter(({ name }) => !/^(CR0|GBPA|PIDR\d|CIDR\d)$/.test(name)).map(({ name, width }) =>
     program(`registers: ${name} with every bit written`, (p) => p.set(name, ones(width)).set(name, 0)),
   ),
+  ...REGISTERS.filter(({ $ }) => HARMLESS.test($.title)).map((layout) => {
+    const name = nameOf(layout.$.title);
+    return program(`registers: ${name} with its fields written`, (p) => {
+      p.set(name, definedBits(layout)).set(name, 0);
+    });
+  }),
   ...(
     [
       ['CR1', 0xd75],

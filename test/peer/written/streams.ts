@@ -69,13 +69,13 @@ export const streams: readonly Program[] = [
   ),
   program('streams: two-level table, Span 0', (p) => {
     twoLevel(p, 8, BYPASS, { split: 6, span: 0 });
-    p.enable({ split: 6, CR2: 2 });
+    p.enable({ split: 6 });
     both(p);
   }),
   ...[3, 4, 5].map((span) =>
     program(`streams: two-level table, Span ${span} for index 8 (2^${span - 1} entries)`, (p) => {
       twoLevel(p, 8, BYPASS, { split: 6, span });
-      p.enable({ split: 6, CR2: 2 });
+      p.enable({ split: 6 });
       both(p);
     }),
   ),
@@ -86,12 +86,12 @@ export const streams: readonly Program[] = [
   }),
   program('streams: two-level table, StreamID beyond it', (p) => {
     twoLevel(p, 8, BYPASS, { split: 6 });
-    p.enable({ split: 6, streams: 6, CR2: 2 });
+    p.enable({ split: 6, streams: 6 });
     both(p);
   }),
   program('streams: two-level table smaller than its split', (p) => {
     twoLevel(p, 8, BYPASS, { split: 8 });
-    p.enable({ split: 8, streams: 5, CR2: 2 });
+    p.enable({ split: 8, streams: 5 });
     both(p);
   }),
   program('streams: level 2 table nowhere', (p) => {
