@@ -85,6 +85,11 @@ export class Field {
     return this.of(previous) === 0 && this.of(next) === 1;
   }
 
+  /** Whether a one-bit field goes from 1 to 0 between two values of a 32-bit register. */
+  falls(previous: number, next: number): boolean {
+    return this.of(previous) === 1 && this.of(next) === 0;
+  }
+
   #fits(value: number): boolean {
     return value >= 0 && value <= this.max && Number.isInteger(value);
   }
@@ -92,11 +97,6 @@ export class Field {
   /** Apart, so that the message is built only when it is needed. */
   #refuse(value: number): never {
     throw new AssertionError(`${this.name}: ${value} needs 0..${this.max}`);
-  }
-
-  /** Whether a one-bit field goes from 1 to 0 between two values of a 32-bit register. */
-  falls(previous: number, next: number): boolean {
-    return this.of(previous) === 1 && this.of(next) === 0;
   }
 }
 

@@ -3,8 +3,11 @@ import type { Field } from '../../layout/field.ts';
 import { CD } from '../spec/cd.layout.ts';
 import { type Features, granuleSupported, powerOfTwo } from './features.ts';
 import { effectiveAddressBits, isWide, type StreamConfiguration, txszInRange } from './ste.ts';
+import { StructureSource } from './structure-source.ts';
 import { type Stage2, StreamWorld, type TableRegion, TranslationContext } from './translation/context.ts';
 
+/** 32-bit words of a CD that hold fields of ours: up to MAIR1. */
+const CD_WORDS = 8;
 const TWO_48 = 2 ** 48;
 
 /** The fields of one half of a CD: TTB0's or TTB1's. TG0 and TG1 encode granules differently. */
@@ -56,9 +59,24 @@ export class ContextDescriptor {
   R = false;
   S = false;
   readonly context = new TranslationContext();
+  readonly #source = new StructureSource(CD_WORDS);
+  /** The STE it was decoded for, and that one's version. */
+  #stream: StreamConfiguration | null = null;
+  #streamVersion = 0;
 
-  /** Fills this object from the CD at byte `at` of `view`, reached through `stream`. */
+  /**
+   * Fills this object from the CD at byte `at` of `view`, reached through `stream`. Fetching again what did not change
+   * costs a comparison.
+   */
   decode(view: DataView, at: number, stream: StreamConfiguration, features: Features): void {
+    const elsewhere = this.#stream !== stream || this.#streamVersion !== stream.version;
+    if (!this.#source.changes(view, at) && !elsewhere) return;
+    this.#stream = stream;
+    this.#streamVersion = stream.version;
+    this.#decode(view, at, stream, features);
+  }
+
+  #decode(view: DataView, at: number, stream: StreamConfiguration, features: Features): void {
     const context = this.context;
     context.world = stream.world;
     // In EL2 without E2H there is one region, TTB0, and EPD0 counts as 0 (§5.4.1).

@@ -46,6 +46,9 @@ export interface EventQueueOptions {
   readonly recordWriteNs: number;
 }
 
+/** pino's number for `info`: asking the logger by name costs as much as writing the record. */
+const LOG_INFO = 30;
+
 const noCounts = (): EventCounts => ({ produced: 0, written: 0, merged: 0, overflowed: 0, dropped: 0, aborted: 0 });
 
 export class EventQueue {
@@ -57,6 +60,10 @@ export class EventQueue {
   #lastIndex = 0;
   #lastAtNs = Number.NEGATIVE_INFINITY;
   #counts = noCounts();
+  readonly #balance = (): string => {
+    const { produced, written, merged, overflowed, dropped, aborted } = this.#counts;
+    return `${produced} records, of which ${written} written, ${merged} merged, ${overflowed + dropped + aborted} lost`;
+  };
 
   constructor(options: EventQueueOptions) {
     this.#options = options;
@@ -97,33 +104,34 @@ export class EventQueue {
       this.#settle();
       return Recorded.MERGED;
     }
-    const outcome = this.#write();
+    const outcome = this.#write(mergeable && !stall);
     this.#settle();
     return outcome;
   }
 
-  #write(): Recorded {
+  #write(mergeable: boolean): Recorded {
     const { control, queue, interrupts, registers, clock, recordWriteNs, log } = this.#options;
     const counts = this.#counts;
     if (!control.EVENTQEN || interrupts.active(GERROR.EVENTQ_ABT_ERR)) {
       counts.dropped += 1;
       return Recorded.DISCARDED;
     }
-    if (queue.full) {
+    const index = queue.prod;
+    const used = queue.usedUpTo(index);
+    if (used >= queue.entries) {
       counts.overflowed += 1;
       this.#overflow();
       return Recorded.DISCARDED;
     }
-    const wasEmpty = queue.empty;
-    const index = queue.prod;
-    if (queue.push(this.bytes) !== BusStatus.OK) {
+    if (queue.push(this.bytes, index) !== BusStatus.OK) {
       counts.aborted += 1;
       interrupts.raise(GERROR.EVENTQ_ABT_ERR);
       return Recorded.DISCARDED;
     }
     counts.written += 1;
-    this.#remember(index);
-    if (log.isLevelEnabled('info')) {
+    if (mergeable) this.#remember(index);
+    else this.#lastAtNs = Number.NEGATIVE_INFINITY;
+    if (log.levelVal <= LOG_INFO) {
       log.info({
         event: 'smmu.event',
         type: EventRecord.EventNumber.get(this.view),
@@ -132,7 +140,7 @@ export class EventQueue {
         overflow: EVENTQ_PROD.OVFLG.of(registers.get(EVENTQ_PROD)),
       });
     }
-    if (wasEmpty) {
+    if (used === 0) {
       if (recordWriteNs === 0) interrupts.eventQueue();
       else clock.after(recordWriteNs, () => interrupts.eventQueue());
     }
@@ -170,11 +178,7 @@ export class EventQueue {
 
   #settle(): void {
     const { produced, written, merged, overflowed, dropped, aborted } = this.#counts;
-    this.#options.invariants.check(
-      'no-lost-event',
-      produced === written + merged + overflowed + dropped + aborted,
-      () =>
-        `${produced} records, of which ${written} written, ${merged} merged, ${overflowed + dropped + aborted} lost`,
-    );
+    const settled = produced === written + merged + overflowed + dropped + aborted;
+    this.#options.invariants.check('no-lost-event', settled, this.#balance);
   }
 }

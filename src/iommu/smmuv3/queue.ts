@@ -90,9 +90,22 @@ export class Queue {
     return this.prod === this.cons;
   }
 
+  /** How many entries the queue has. */
+  get entries(): number {
+    return 1 << this.#log2;
+  }
+
+  /**
+   * Entries between the consumer's index and `index`. More than {@link entries} when software wrote indexes that no
+   * correct sequence reaches (§3.5.1 calls them inconsistent).
+   */
+  usedUpTo(index: number): number {
+    return (index - this.cons) & this.#indexMask;
+  }
+
   /** No room for one more entry; inconsistent indexes leave none either. */
   get full(): boolean {
-    return ((this.prod - this.cons) & this.#indexMask) >= 1 << this.#log2;
+    return this.usedUpTo(this.prod) >= this.entries;
   }
 
   /** Physical address of the entry that `index` names. */
@@ -106,13 +119,12 @@ export class Queue {
   }
 
   /**
-   * Writes an entry at the producer's index and moves it. A write that aborts does so synchronously: the index stays,
+   * Writes an entry at `index`, the producer's, and moves it. A write that aborts does so synchronously: the index stays,
    * and every entry before it is valid (§7.2.2).
    */
-  push(entry: Uint8Array): BusStatus {
-    const index = this.prod;
+  push(entry: Uint8Array, index = this.prod): BusStatus {
     const status = this.#bus.write(this.addressOf(index), entry, 0, this.entryBytes);
-    if (status === BusStatus.OK) this.prod = advance(index, this.#log2);
+    if (status === BusStatus.OK) this.prod = (index + 1) & this.#indexMask;
     return status;
   }
 }

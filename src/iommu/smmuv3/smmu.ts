@@ -364,7 +364,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   }
 
   #resumeRecording(): void {
-    if (this.#events.writable) this.#stalls.queueWritable(() => this.#events.writable);
+    if (this.#stalls.unrecorded) this.#stalls.queueWritable(() => this.#events.writable);
   }
 
   /** STE.PPAR for an automatic response (§8.1). */

@@ -63,6 +63,11 @@ export class Stalls {
     return this.#held + this.#state.atPort.length;
   }
 
+  /** Whether some stalled transaction has no record yet. */
+  get unrecorded(): boolean {
+    return this.#state.unrecorded.length > 0;
+  }
+
   get #held(): number {
     const state = this.#state;
     return state.byTag.size + state.followers + state.unrecorded.length;

@@ -2,8 +2,11 @@
 import { Eats, S1Dss, S1Fmt, STE, SteConfig } from '../spec/ste.layout.ts';
 import type { Control } from './control.ts';
 import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits, powerOfTwo } from './features.ts';
+import { StructureSource } from './structure-source.ts';
 import { type Stage2, StreamWorld, TranslationContext } from './translation/context.ts';
 
+/** 32-bit words of an STE that hold fields of ours: up to S2TTB. */
+const STE_WORDS = 8;
 /** S1ContextPtr is in units of 64 bytes. */
 const CONTEXT_UNIT = 2 ** STE.S1ContextPtr.lsb;
 const TWO_48 = 2 ** 48;
@@ -53,6 +56,12 @@ export class StreamConfiguration {
   INSTCFG = 0;
   /** The stream without stage 1: stage 2 alone, or bypass. */
   readonly withoutStage1 = new TranslationContext();
+  /** Changes whenever what was decoded does. */
+  version = 0;
+  readonly #source = new StructureSource(STE_WORDS);
+  /** CR0.ATSCHK and CR2.E2H at the time of decoding. */
+  #atschk = false;
+  #e2h = false;
 
   get world(): StreamWorld {
     return this.withoutStage1.world;
@@ -62,8 +71,19 @@ export class StreamConfiguration {
     return this.withoutStage1.vmid;
   }
 
-  /** Fills this object from the STE at byte `at` of `view`. */
+  /**
+   * Fills this object from the STE at byte `at` of `view`. Fetching again what did not change costs a comparison.
+   */
   decode(view: DataView, at: number, features: Features, control: Control): void {
+    const switched = this.#atschk !== control.ATSCHK || this.#e2h !== control.E2H;
+    if (!this.#source.changes(view, at) && !switched) return;
+    this.#atschk = control.ATSCHK;
+    this.#e2h = control.E2H;
+    this.version += 1;
+    this.#decode(view, at, features, control);
+  }
+
+  #decode(view: DataView, at: number, features: Features, control: Control): void {
     this.illegal = steIllegal(view, at, features);
     if (this.illegal) return;
     const config = STE.Config.get(view, at);
