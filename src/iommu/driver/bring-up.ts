@@ -108,6 +108,11 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     return address;
   };
 
+  // Disabled, the SMMU aborts everything: GBPA.ABORT was set before it was enabled.
+  const giveUp = (): void => {
+    mmio.write32(CR0.offset, 0);
+    commands.abandon();
+  };
   const commands: CommandQueue = new CommandQueue({
     mmio,
     memory,
@@ -123,6 +128,7 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     log,
     recoverCommands: () => commands.recover(),
     pageRequestsLost: () => requestSink.overflowed(),
+    giveUp,
   });
   const invalidation = new Invalidation({
     queue: commands,
@@ -130,8 +136,7 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     counters,
     log,
     isolate,
-    // Disabled, the SMMU aborts everything: GBPA.ABORT was set before it was enabled.
-    stopEverything: () => mmio.write32(CR0.offset, mmio.read32(CR0.offset) & ~CR0.SMMUEN.mask32),
+    giveUp,
   });
   const timeoutNs = options.faultTimeoutNs ?? 10 * SECOND_NS;
   const service = new FaultService({

@@ -63,6 +63,8 @@ export class CommandQueue {
   readonly #pool: CommandBatch[] = [];
   #produced = 0;
   #consumed = 0;
+  /** The SMMU consumes nothing any more: nobody waits for it. */
+  #abandoned = false;
 
   constructor(options: CommandQueueOptions) {
     assert(options.base % (COMMAND_BYTES << options.sizeBits) === 0, 'a queue is aligned to its size');
@@ -88,6 +90,11 @@ export class CommandQueue {
     this.#mmio.write32(CMDQ_CONS.offset, 0);
     this.#produced = 0;
     this.#consumed = 0;
+  }
+
+  /** Ends every wait, now and from now on, with `TIMEOUT`. */
+  abandon(): void {
+    this.#abandoned = true;
   }
 
   /** An empty batch; {@link issue} takes it back. */
@@ -118,7 +125,7 @@ export class CommandQueue {
   /**
    * Makes the queue go on after a command error (§7.1): the bad command becomes a CMD_SYNC, which is harmless. After
    * CERROR_ATC_INV_SYNC the CMD_SYNC itself is left to run again, and every batch it may speak of learns of the failure.
-   * The caller acknowledges GERROR afterwards.
+   * A queue that cannot be read (CERROR_ABT) is beyond repair. The caller acknowledges GERROR afterwards.
    */
   recover(): CommandFailure {
     const cons = this.#mmio.read32(CMDQ_CONS.offset);
@@ -165,11 +172,12 @@ export class CommandQueue {
 
   /** Looks at CMDQ_CONS until it has reached `position`; false when the time limit has passed. */
   *#reach(position: number): Steps<boolean> {
+    if (this.#abandoned) return false;
     this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
     let pauseNs = 0;
     for (let waitedNs = 0; this.#consumed < position; waitedNs += pauseNs) {
-      if (waitedNs > this.#syncTimeoutNs) return false;
       this.#checkErrors();
+      if (this.#abandoned || waitedNs > this.#syncTimeoutNs) return false;
       yield pauseNs;
       pauseNs = Math.min(Math.max(POLL_NS, Math.ceil(waitedNs / POLLS_PER_WAIT)), LONGEST_POLL_NS);
       this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));

@@ -13,26 +13,21 @@ export interface GlobalErrorsOptions {
   readonly recoverCommands: () => CommandFailure;
   /** PRI records may have been lost (§8.2). */
   readonly pageRequestsLost: () => void;
+  /** The SMMU is beyond repair: ends all translation and all waiting. */
+  readonly giveUp: () => void;
 }
 
 const ERROR_NAMES = new Map<number, string>(Object.entries(CommandError).map(([name, code]) => [code, name]));
 
 export class GlobalErrors {
   readonly #options: GlobalErrorsOptions;
-  #failed = false;
-
   constructor(options: GlobalErrorsOptions) {
     this.#options = options;
   }
 
-  /** Service failure: the SMMU does not work any more and everything aborts (§12.3). */
-  get failed(): boolean {
-    return this.#failed;
-  }
-
   /** The interrupt handler; whoever waits for commands calls it too. Nothing in it waits. */
   readonly check = (): void => {
-    const { mmio, counters, log, recoverCommands, pageRequestsLost } = this.#options;
+    const { mmio, counters, log, recoverCommands, pageRequestsLost, giveUp } = this.#options;
     const raised = mmio.read32(GERROR.offset);
     const active = (raised ^ mmio.read32(GERRORN.offset)) >>> 0;
     if (active === 0) return;
@@ -43,11 +38,13 @@ export class GlobalErrors {
         const { error, opcode } = recoverCommands();
         counters.commandErrors += 1;
         log.error({ event: 'smmu.commandError', error: ERROR_NAMES.get(error) ?? `${error}`, opcode });
+        if (error === CommandError.ABT) giveUp();
         continue;
       }
       log.error({ event: 'smmu.globalError', error: field.name });
       if (field === GERROR.PRIQ_ABT_ERR) pageRequestsLost();
-      if (field === GERROR.SFM_ERR) this.#failed = true;
+      // Service failure mode (§12.3): accesses abort and commands are not consumed.
+      if (field === GERROR.SFM_ERR) giveUp();
     }
     // Acknowledged last: the command queue goes on at once (§7.1).
     mmio.write32(GERRORN.offset, raised);

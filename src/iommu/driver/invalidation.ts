@@ -24,8 +24,8 @@ export interface InvalidationOptions {
   readonly log: Log;
   /** Makes a stream abort for good: its device does not answer invalidations. */
   readonly isolate: (device: SmmuDevice) => Steps;
-  /** The SMMU does not complete commands any more: makes everything abort. */
-  readonly stopEverything: () => void;
+  /** The SMMU does not complete commands any more: ends all translation. */
+  readonly giveUp: () => void;
 }
 
 export class Invalidation {
@@ -34,7 +34,7 @@ export class Invalidation {
   readonly #counters: DriverCounters;
   readonly #log: Log;
   readonly #isolate: (device: SmmuDevice) => Steps;
-  readonly #stopEverything: () => void;
+  readonly #giveUp: () => void;
   /** Marks the devices that a flush has seen to. */
   #round = 0;
 
@@ -44,7 +44,7 @@ export class Invalidation {
     this.#counters = options.counters;
     this.#log = options.log;
     this.#isolate = options.isolate;
-    this.#stopEverything = options.stopEverything;
+    this.#giveUp = options.giveUp;
   }
 
   /**
@@ -79,7 +79,7 @@ export class Invalidation {
     if (issued === Issued.TIMEOUT) {
       this.#counters.syncTimeouts += 1;
       this.#log.error({ event: 'smmu.syncTimeout' });
-      this.#stopEverything();
+      this.#giveUp();
     } else if (issued === Issued.ATC_TIMEOUT && atcUser !== null) {
       for (const device of atsDevices(atcUser)) yield* this.invalidateAtc(device);
     }
