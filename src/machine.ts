@@ -57,13 +57,13 @@ export interface MachineCounters {
 export interface FaultCounters {
   /** Answered groups. A stalled access is a group of one page. */
   readonly groups: number;
-  /** Pages that the device asked for; pages that pre-mapping added are not among them. */
+  /** Pages mapped because the device asked for them; those that pre-mapping added are not among them. */
   readonly pages: number;
-  /** Pages of which another request was in flight. */
+  /** Requests for a page that another request was just having mapped. */
   readonly duplicate: number;
-  /** Pages that were mapped already: the device's cached translation was older. */
+  /** Requests for a page that was mapped already: the device's cached translation was older. */
   readonly stale: number;
-  /** Pages mapped read-only that a write made writable. */
+  /** Requests to write a page that was mapped read-only. */
   readonly upgrade: number;
   /** Groups answered INVALID. */
   readonly invalid: number;

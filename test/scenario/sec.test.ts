@@ -1,0 +1,159 @@
+/** The workload `sec` on the whole machine: right bytes, and faults that follow arithmetic. */
+import { createCipheriv, createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { NO_LOGS } from '../../src/cli/log.ts';
+import { createPlatform } from '../../src/platform.ts';
+import { loadScenario, parseScenario } from '../../src/scenario/load.ts';
+import { parseSet } from '../../src/scenario/overrides.ts';
+import type { RunReport } from '../../src/scenario/report.ts';
+import { runScenario } from '../../src/scenario/run.ts';
+import { MODES, type Mode, type Scenario } from '../../src/scenario/schema.ts';
+
+const PAGE = 4096;
+
+function run(scenario: Scenario, mode: Mode, input?: Uint8Array): RunReport {
+  const options = { createMachine: createPlatform, logs: NO_LOGS.logs(mode) };
+  const { report, failure } = runScenario(scenario, mode, { ...options, ...(input === undefined ? {} : { input }) });
+  expect(failure).toBeNull();
+  expect(report.invariants.violated).toBe(0);
+  expect(report.output.verified).toBe(true);
+  return report;
+}
+
+/** The scenario of the series with less guest memory, so that static pinning is quick. */
+function series(...sets: string[]): Scenario {
+  return loadScenario('examples/sec.yaml', ['guest.memory=16MiB', 'host.memory=64MiB', ...sets].map(parseSet));
+}
+
+function digestOf(input: Uint8Array, { keyHex, ivHex }: RunReport['output']): string {
+  const cipher = createCipheriv('aes-256-ctr', Buffer.from(keyHex ?? '', 'hex'), Buffer.from(ivHex ?? '', 'hex'));
+  return createHash('sha256').update(cipher.update(input)).digest('hex');
+}
+
+describe.each(['stall', 'pri'] as const)('%s: each page that the device touches faults once', (mode) => {
+  test.each([
+    // Source and destination of 256 pages each, and one page of ring.
+    ['one message', ['workload.times=1'], 512 + 1],
+    ['two buffer pairs, used over and over', ['workload.times=20'], 1024 + 1],
+    ['four buffer pairs', ['workload.times=20', 'workload.buffers=4'], 2048 + 1],
+    ['buffers that start inside a page', ['workload.times=3', 'workload.bufferOffset=123'], 4 * 257 + 1],
+    ['a ring of four pages, two of them used', ['workload.times=65', 'device.ringEntries=256'], 1024 + 2],
+    ['pages of 64 KiB', ['workload.times=20', 'iommu.granule=64KiB'], 64 + 1],
+    ['stage 2', ['workload.times=2', 'iommu.stage=2'], 1024 + 1],
+  ])('%s', (_what, sets, pages) => {
+    const { faults } = run(series(...sets), mode);
+    expect(faults).toMatchObject({ pages, invalid: 0, failed: 0 });
+  });
+
+  test('pre-mapping divides the faults, whatever the policy', () => {
+    const alone = run(series('workload.times=4'), mode).faults.pages;
+    for (const policy of ['next', 'aligned']) {
+      const { faults } = run(series('workload.times=4', 'vfio.premapPages=64', `vfio.premapPolicy=${policy}`), mode);
+      expect(faults.pages).toBeGreaterThanOrEqual(alone / 64);
+      // Requests of a page that an earlier fault is just mapping come on top: at most one for each page in flight.
+      expect(faults.pages).toBeLessThan(alone / 8);
+    }
+  });
+
+  test('under a residency limit pages come and go, and the bytes stay right', () => {
+    const free = run(series('workload.times=6'), mode);
+    const tight = run(series('workload.times=6', 'vfio.residencyLimit=1MiB'), mode);
+    expect(tight.faults.pages).toBeGreaterThan(2 * free.faults.pages);
+    expect(tight.output.sha256).toBe(free.output.sha256);
+  });
+
+  test('a host smaller than the guest, with swap, gives the same bytes', () => {
+    const sets = ['workload.times=3', 'workload.messageLength=6MiB', 'guest.memory=64MiB'];
+    const roomy = run(series(...sets, 'host.memory=256MiB'), mode);
+    const tight = run(series(...sets, 'host.memory=16MiB', 'host.swap=64MiB'), mode);
+    expect(tight.output.sha256).toBe(roomy.output.sha256);
+    expect(tight.residentBytesPeak).toBeLessThan(16 * 2 ** 20);
+    expect(tight.virtualNs).toBeGreaterThan(roomy.virtualNs);
+  });
+});
+
+test('static pins all guest memory before the device is ready, and never faults', () => {
+  const pinned = run(series('workload.times=2'), 'static');
+  const faulting = run(series('workload.times=2'), 'stall');
+  expect(pinned).toMatchObject({ pinnedBytesPeak: 16 * 2 ** 20, faults: { groups: 0, pages: 0 } });
+  expect(faulting.pinnedBytesPeak).toBe(0);
+  expect(faulting.readyNs).toBeLessThan(pinned.readyNs);
+  expect(faulting.virtualNs).toBeGreaterThan(pinned.virtualNs);
+});
+
+test('a long run comes close to static pinning', () => {
+  const [base, stall, pri] = MODES.map((mode) => run(series('workload.times=200'), mode).virtualNs);
+  expect(stall).toBeGreaterThan(base ?? 0);
+  expect((stall ?? 0) / (base ?? 1)).toBeLessThan(1.1);
+  expect((pri ?? 0) / (base ?? 1)).toBeLessThan(1.1);
+});
+
+test('two runs with one seed give the same report', () => {
+  for (const mode of MODES) {
+    const scenario = series('workload.times=3', 'vfio.residencyLimit=512KiB', 'workload.messageLength=300001');
+    expect(run(scenario, mode)).toEqual(run(scenario, mode));
+  }
+});
+
+/** The pages that the device touches, worked out from how the guest lays out its memory: the ring, then pairs in turn. */
+function pagesTouched(scenario: Scenario, inputLength: number): number {
+  const { workload, device, iommu } = scenario;
+  const { messageLength, bufferOffset, times } = workload;
+  const longest = Math.min(messageLength, inputLength);
+  const perPass = Math.ceil(inputLength / longest);
+  const pairs = Math.min(workload.buffers, perPass * times);
+  const bufferBytes = Math.ceil((bufferOffset + longest) / PAGE) * PAGE;
+  const ringBytes = Math.ceil((device.ringEntries * 64) / PAGE) * PAGE;
+  const touched = new Set<number>();
+  const touch = (at: number, length: number) => {
+    for (let page = Math.floor(at / iommu.granule); page <= Math.floor((at + length - 1) / iommu.granule); page++) {
+      touched.add(page);
+    }
+  };
+  touch(0, Math.min(device.ringEntries, perPass * times) * 64);
+  for (let message = 0; message < perPass * times; message++) {
+    const length = Math.min(longest, inputLength - (message % perPass) * longest);
+    const pair = ringBytes + (message % pairs) * 2 * bufferBytes + bufferOffset;
+    touch(pair, length);
+    touch(pair + bufferBytes, length);
+  }
+  return touched.size;
+}
+
+test('any input in any cut gives the bytes of one pass of the cipher, and the faults of arithmetic', () => {
+  const cuts = fc.record({
+    input: fc.uint8Array({ minLength: 1, maxLength: 40_000 }),
+    messageLength: fc.oneof(fc.integer({ min: 100, max: 50_000 }), fc.constantFrom(4095, 4096, 4097, 16, 2 ** 30)),
+    times: fc.integer({ min: 1, max: 3 }),
+    buffers: fc.integer({ min: 1, max: 5 }),
+    bufferOffset: fc.oneof(fc.integer({ min: 0, max: 4095 }), fc.constantFrom(0, 1, 4095)),
+    queueDepth: fc.integer({ min: 1, max: 8 }),
+    ringEntries: fc.constantFrom(8, 16, 128),
+    pagesInFlight: fc.integer({ min: 1, max: 20 }),
+    stage: fc.constantFrom(1, 2),
+    granule: fc.constantFrom('4KiB', '16KiB', '64KiB'),
+    profile: fc.constantFrom('zero', 'kunpeng920'),
+    handling: fc.constantFrom('inline', 'workqueue'),
+    mode: fc.constantFrom(...MODES),
+  });
+  const property = fc.property(cuts, ({ input, mode, ...cut }) => {
+    const { stage, granule, profile, handling, ringEntries, pagesInFlight, ...workload } = cut;
+    const text = {
+      profile,
+      host: { memory: '32MiB' },
+      guest: { memory: '4MiB' },
+      iommu: { stage, granule },
+      device: { ringEntries, pagesInFlight },
+      vfio: { handling },
+      workload: { kind: 'sec', ...workload },
+    };
+    const scenario = parseScenario(JSON.stringify(text), 'cut.yaml');
+    const report = run(scenario, mode, input);
+    const stream = Buffer.concat(Array.from({ length: workload.times }, () => input));
+    expect(report.output.sha256).toBe(digestOf(stream, report.output));
+    expect(report.bytes).toBe(stream.length);
+    expect(report.faults.pages).toBe(mode === 'static' ? 0 : pagesTouched(scenario, input.length));
+  });
+  fc.assert(property, { numRuns: 60, seed: 20210409 });
+});
