@@ -47,3 +47,5 @@ export const BUFFER_BYTES = 4096;
 
 /** A DMA takes this long. */
 export const DMA_MS = 100;
+/** Low bits of a DMA address that reach the bus, unless the board says otherwise. */
+export const DMA_BITS = 28;

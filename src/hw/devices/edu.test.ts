@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { MSI, pcieBoard, WINDOW } from '../../../test/support/pcie-board.ts';
+import { MSI, type PcieBoardOptions, pcieBoard, WINDOW } from '../../../test/support/pcie-board.ts';
 import { Edu, type EduOptions } from './edu.ts';
 
 const DEVFN = 8;
 const MS = 1_000_000;
 
-function bench(options: Partial<EduOptions> = {}) {
-  const board = pcieBoard();
+function bench(options: Partial<EduOptions> = {}, boardOptions: PcieBoardOptions = {}) {
+  const board = pcieBoard(boardOptions);
   const levels: boolean[] = [];
   const device = new Edu({
     clock: board.clock,
@@ -154,6 +154,26 @@ describe('DMA', () => {
     expect([b.get(0x98), b.get(0x24)]).toEqual([2, 0]);
   });
 
+  test('what can not be read is zero, and the rest arrives', () => {
+    const b = bench({}, { agent: { serve: (page) => page !== 5 } });
+    const sixth = b.agent.map(6, true);
+    b.memory.write(sixth * 4096, Uint8Array.of(9, 9));
+    b.set64(0x80, 6 * 4096);
+    b.set64(0x88, 0x4_0000);
+    b.set64(0x90, 2);
+    b.set64(0x98, 1);
+    b.run();
+    b.set64(0x80, 6 * 4096 - 2);
+    b.set64(0x90, 4);
+    b.set64(0x98, 1);
+    b.run();
+    b.set64(0x80, 0x4_0000);
+    b.set64(0x88, 6 * 4096 + 100);
+    b.set64(0x98, 3);
+    b.run();
+    expect(b.memory.read32(sixth * 4096 + 100)).toBe(0x0909_0000);
+  });
+
   test('a command without RUN is ignored', () => {
     const b = bench();
     b.set64(0x98, 4);
@@ -170,12 +190,12 @@ describe('DMA', () => {
   });
 
   test.each([
-    [28, 0x1_2800_5000, 0x8005],
+    [undefined, 0x1_2800_5000, 0x8005],
     [20, 0x1_2000_5000, 0x5],
     [36, 0xff_2000_5000, 0xf2_0005],
     [64, 0xff_2000_5000, 0xff2_0005],
-  ])('with %i address lines, address %i reaches page %i', (dmaBits, address, page) => {
-    const b = bench({ dmaBits });
+  ])('with %s address bits, address %i reaches page %i', (dmaBits, address, page) => {
+    const b = bench(dmaBits === undefined ? {} : { dmaBits });
     b.agent.hold = true;
     b.set64(0x80, address);
     b.set64(0x88, 0x4_0000);

@@ -2,6 +2,7 @@
  * QEMU's educational device (edu.layout.ts). The factorial is there at once. A DMA whose device side leaves the buffer moves
  * nothing; QEMU's logs it and then goes beyond the buffer.
  */
+import { assert } from '../../assert.ts';
 import type { Clock, Timer } from '../../sim/clock.ts';
 import type { Log } from '../../sim/log.ts';
 import { type AccessSize, BusStatus, type MmioDevice } from '../bus.ts';
@@ -19,7 +20,7 @@ const FACTORIAL_END = 34;
 
 export interface EduOptions {
   readonly clock: Clock;
-  /** Bits of a DMA address that reach the bus; defaults to 28. */
+  /** Low bits of a DMA address that reach the bus, up to 64; defaults to 28. */
   readonly dmaBits?: number;
   /** Where INTA goes while MSI is not enabled. */
   readonly interrupt?: InterruptLine;
@@ -30,13 +31,14 @@ export class Edu extends PcieFunction {
   readonly msi: Msi;
   readonly #clock: Clock;
   readonly #dma: DmaEngine;
-  readonly #dmaBits: number;
+  readonly #maskLow: number;
+  readonly #maskHigh: number;
   readonly #interrupt: InterruptLine | null;
   readonly #log: Log | undefined;
   readonly #buffer = new Uint8Array(sheet.BUFFER_BYTES);
   /** The four DMA registers. */
   readonly #registers = new DataView(new ArrayBuffer(0x20));
-  #transfer = new DmaTransfer(() => this.#dmaEnded());
+  #transfer = this.#newTransfer();
   #timer: Timer | null = null;
   #liveness = 0;
   #factorial = 0;
@@ -46,7 +48,10 @@ export class Edu extends PcieFunction {
   constructor(options: EduOptions) {
     super('edu', sheet.EDU_ID);
     this.#clock = options.clock;
-    this.#dmaBits = options.dmaBits ?? 28;
+    const { dmaBits = sheet.DMA_BITS } = options;
+    assert(dmaBits >= 1 && dmaBits <= 64, `edu: ${dmaBits} address bits`);
+    this.#maskLow = 2 ** Math.min(dmaBits, 32) - 1;
+    this.#maskHigh = 2 ** Math.max(dmaBits - 32, 0) - 1;
     this.#interrupt = options.interrupt ?? null;
     this.#log = options.log;
     this.#dma = new DmaEngine({ clock: options.clock, lanes: 1, noteAbort: (status) => this.noteAbort(status) });
@@ -62,7 +67,7 @@ export class Edu extends PcieFunction {
   override reset(): void {
     super.reset();
     this.#dma.abandon();
-    this.#transfer = new DmaTransfer(() => this.#dmaEnded());
+    this.#transfer = this.#newTransfer();
     this.#timer?.cancel();
     this.#timer = null;
     this.#liveness = 0;
@@ -158,6 +163,13 @@ export class Edu extends PcieFunction {
     this.#timer = this.#clock.after(end - this.#clock.now, () => this.#startDma());
   }
 
+  #newTransfer(): DmaTransfer {
+    const transfer = new DmaTransfer(() => this.#dmaEnded());
+    // QEMU's DMA goes on behind a page that fails.
+    transfer.pastFaults = true;
+    return transfer;
+  }
+
   #startDma(): void {
     this.#timer = null;
     const toRam = sheet.DMA_COMMAND.TO_RAM.of(this.#command) === 1;
@@ -171,6 +183,8 @@ export class Edu extends PcieFunction {
       this.#dmaEnded();
       return;
     }
+    // What can not be read is zero.
+    if (!toRam) this.#buffer.fill(0, start, start + count);
     const { page, offset } = this.#busAddress(bus.offset);
     this.#dma.start(this.#transfer.prepare(toRam, page, offset, this.#buffer, start, count));
   }
@@ -186,12 +200,11 @@ export class Edu extends PcieFunction {
     return { low: this.#registers.getUint32(at, true), high: this.#registers.getUint32(at + 4, true) };
   }
 
-  /** A bus address as far as the device's address lines reach. */
+  /** The address in a register, as far as the device's address lines reach. */
   #busAddress(offset: number): { readonly page: number; readonly offset: number } {
     const { low, high } = this.#halves(offset);
-    const lines = (bits: number) => (bits <= 0 ? 0 : bits >= 32 ? 0xffff_ffff : 2 ** bits - 1);
-    const reachedLow = (low & lines(this.#dmaBits)) >>> 0;
-    const reachedHigh = (high & lines(this.#dmaBits - 32)) >>> 0;
+    const reachedLow = (low & this.#maskLow) >>> 0;
+    const reachedHigh = (high & this.#maskHigh) >>> 0;
     return { page: reachedHigh * 2 ** 20 + (reachedLow >>> 12), offset: reachedLow & 0xfff };
   }
 

@@ -97,6 +97,34 @@ describe('a trigger', () => {
     expect(b.get(RESULT)).toBe(0xdead_0002);
   });
 
+  test('whose write fails in one page still writes the others', () => {
+    const b = bench({ agent: { onFault: 'abort' } });
+    const first = b.agent.map(IOVA / PAGE, true);
+    const third = b.agent.map(IOVA / PAGE + 2, true);
+    b.arm(IOVA, first * PAGE, 4 * PAGE);
+    b.get(TRIGGER);
+    expect(b.get(RESULT)).toBe(0xdead_0002);
+    expect(b.agent.faults.map(({ page }) => page - IOVA / PAGE)).toEqual([1, 3]);
+    expect(b.memory.read32(third * PAGE)).toBe(0x1234_5678);
+  });
+
+  test('a reset while its write stalls leaves it unarmed and usable', () => {
+    const b = bench();
+    b.agent.hold = true;
+    b.arm(IOVA, 0x4800_0000, 4);
+    b.get(TRIGGER);
+    b.device.reset();
+    b.write(b.config(DEVFN, 4), 2, 7);
+    b.write32(b.config(DEVFN, 0x10), WINDOW);
+    b.agent.hold = false;
+    b.agent.release(b.agent.held[0] as MemoryRequest);
+    b.run();
+    expect(b.get(RESULT)).toBe(0xffff_ffff);
+    b.arm(IOVA, b.agent.physical(IOVA / PAGE) * PAGE, 4);
+    b.get(TRIGGER);
+    expect(b.get(RESULT)).toBe(0);
+  });
+
   test.each([0x10_0000_0000_0000, 0x7000_0000])('whose physical address %i does not answer', (physical) => {
     const b = bench();
     b.agent.map(IOVA / PAGE, true);

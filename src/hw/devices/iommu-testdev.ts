@@ -24,10 +24,11 @@ export class IommuTestdev extends PcieFunction {
   readonly #registers = new DataView(new ArrayBuffer(0x24));
   readonly #pattern = new Uint8Array(PIECE_BYTES);
   readonly #found = new Uint8Array(PIECE_BYTES);
-  #transfer = new DmaTransfer(() => {});
+  #transfer = this.#newTransfer();
   #armed = false;
-  /** Bytes that the write under way has behind it. */
+  /** Bytes that the write under way has behind it, and whether some of them failed. */
   #written = 0;
+  #failed = false;
   #writing = false;
   /** {@link #writePieces} is on the stack: a piece that ends at once is its own affair. */
   #inLoop = false;
@@ -57,7 +58,7 @@ export class IommuTestdev extends PcieFunction {
 
   #clear(): void {
     this.#dma.abandon();
-    this.#transfer = new DmaTransfer(() => this.#pieceWritten());
+    this.#transfer = this.#newTransfer();
     this.#armed = false;
     this.#writing = false;
     for (let at = 0; at < this.#registers.byteLength; at += 4) this.#registers.setUint32(at, 0, true);
@@ -87,6 +88,13 @@ export class IommuTestdev extends PcieFunction {
     },
   };
 
+  #newTransfer(): DmaTransfer {
+    const transfer = new DmaTransfer(() => this.#pieceWritten());
+    // QEMU's DMA goes on behind a page that fails.
+    transfer.pastFaults = true;
+    return transfer;
+  }
+
   #trigger(): void {
     if (this.#writing) return;
     if (!this.#armed) {
@@ -100,6 +108,7 @@ export class IommuTestdev extends PcieFunction {
       this.#set(sheet.RESULT.offset, sheet.Result.INCONSISTENT_ATTRIBUTES);
     } else {
       this.#written = 0;
+      this.#failed = false;
       this.#writing = true;
       this.#writePieces();
     }
@@ -121,25 +130,21 @@ export class IommuTestdev extends PcieFunction {
     const low = this.#get(sheet.IOVA_LOW.offset);
     const page = this.#get(sheet.IOVA_HIGH.offset) * 2 ** 20 + (low >>> 12);
     this.#inLoop = true;
-    while (this.#writing && !this.#transfer.busy && this.#written < length) {
+    while (!this.#transfer.busy && this.#written < length) {
       const count = Math.min(PIECE_BYTES, length - this.#written);
       const at = (low & 0xfff) + this.#written;
       this.#written += count;
       this.#dma.start(this.#transfer.prepare(true, page, at, this.#pattern, 0, count));
     }
     this.#inLoop = false;
-    if (!this.#writing || this.#transfer.busy) return;
+    if (this.#transfer.busy) return;
     this.#writing = false;
-    this.#set(sheet.RESULT.offset, this.#look(length));
+    this.#set(sheet.RESULT.offset, this.#failed ? sheet.Result.WRITE_FAILED : this.#look(length));
   }
 
   #pieceWritten(): void {
-    if (this.#transfer.outcome !== DmaOutcome.DONE) {
-      this.#writing = false;
-      this.#set(sheet.RESULT.offset, sheet.Result.WRITE_FAILED);
-    } else if (!this.#inLoop) {
-      this.#writePieces();
-    }
+    if (this.#transfer.outcome !== DmaOutcome.DONE) this.#failed = true;
+    if (!this.#inLoop) this.#writePieces();
   }
 
   #look(length: number): number {

@@ -51,6 +51,8 @@ export class DmaTransfer {
   pasid: number = NO_PASID;
   /** The pages read will be written later: permission for both is asked for at once, so that each faults once. */
   forWrite = false;
+  /** A page that fails does not keep the pages behind it from being sent. */
+  pastFaults = false;
   /** Ask for execute permission, or for privileged mode; only with a PASID and as far as its capability allows. */
   execute = false;
   privileged = false;

@@ -20,6 +20,8 @@ import { PageOpeners } from './page-openers.ts';
 import type { PageRequestUnit } from './page-request-unit.ts';
 
 const PAGE_BYTES = 4096;
+/** Pages of the 64-bit address space; a transfer wraps there. */
+const PAGES = 2 ** 52;
 
 export interface DmaEngineOptions {
   readonly clock: Clock;
@@ -163,7 +165,7 @@ export class DmaEngine implements LaneOwner {
     if (this.#pumping) return;
     this.#pumping = true;
     for (let transfer = this.#first; transfer !== null && this.#free.length > 0; transfer = this.#first) {
-      if (transfer.outcome !== DmaOutcome.DONE) {
+      if (transfer.outcome !== DmaOutcome.DONE && !transfer.pastFaults) {
         // A page failed: the rest is not sent.
         this.#dequeue(transfer);
         transfer.issued = transfer.length;
@@ -193,7 +195,8 @@ export class DmaEngine implements LaneOwner {
     const bytes = Math.min(PAGE_BYTES - offset, transfer.length - transfer.issued);
     const { write, pasid } = transfer;
     lane.transfer = transfer;
-    lane.wantedPage = transfer.page + pages;
+    const page = transfer.page + pages;
+    lane.wantedPage = page < PAGES ? page : page - PAGES;
     lane.offset = offset;
     lane.bytes = bytes;
     lane.start = transfer.issued;
