@@ -1,15 +1,25 @@
 /** The whole suite: every row, in the order of the chapters. */
 import type { Row } from './row.ts';
+import { cdValidityRows } from './rows/cd-validity.ts';
 import { contextTableRows } from './rows/context-table.ts';
 import { controlRegisterRows } from './rows/control-registers.ts';
+import { eventRecordRows } from './rows/event-records.ts';
+import { faultResponseRows } from './rows/fault-response.ts';
 import { registerRows } from './rows/registers.ts';
 import { smmuEnableRows } from './rows/smmu-enable.ts';
+import { stallRows } from './rows/stalls.ts';
+import { steValidityRows } from './rows/ste-validity.ts';
 import { streamTableRows } from './rows/stream-table.ts';
 
 export const ROWS: readonly Row[] = [
   ...streamTableRows,
   ...contextTableRows,
+  ...steValidityRows,
+  ...cdValidityRows,
   ...registerRows,
   ...controlRegisterRows,
   ...smmuEnableRows,
+  ...eventRecordRows,
+  ...faultResponseRows,
+  ...stallRows,
 ];

@@ -1,5 +1,5 @@
 /** A machine with one SMMU under test: registers, queues, power-up, and the events that come out. */
-import type { Word } from '../bits.ts';
+import { type Word, words32 } from '../bits.ts';
 import { equal, Mismatch, NotAnnounced } from '../check.ts';
 import type { EventName } from '../facts/events.ts';
 import type { FeatureCondition } from '../facts/fact.ts';
@@ -122,6 +122,13 @@ export class Machine {
       throw new Mismatch('event records', `one ${name}`, records.length === 0 ? 'none' : records.map(eventName).join());
     }
     checkRecord(first, name, fields);
+  }
+
+  /** Takes all event records; exactly one must be there, and these its words, lowest first. @throws Mismatch */
+  eventWords(words: readonly number[]): void {
+    const records = this.events.take();
+    equal('event records', records.length, 1);
+    equal('words of the record', words32(records[0] ?? new Uint8Array()), words);
   }
 
   /** @throws Mismatch when anything was recorded. */

@@ -136,13 +136,18 @@ const single: Row[] = [
     }),
   ),
   ...([CONFIG.BYPASS, CONFIG.STAGE_2] as const).map((Config) =>
-    row('7.3.9', `config-${Config}`, `Config=0b${Config.toString(2)}: a SubstreamID is bad, whatever stage 2 does`, (b) => {
-      b.needs({ SSIDSIZE: 'positive' });
-      b.start();
-      if (Config === CONFIG.BYPASS) b.ste({ Config });
-      else b.stage2().map(VA, PAGE);
-      b.faults({ va: VA, pasid: 3 }, 'C_BAD_SUBSTREAMID');
-    }),
+    row(
+      '7.3.9',
+      `config-${Config}`,
+      `Config=0b${Config.toString(2)}: a SubstreamID is bad, whatever stage 2 does`,
+      (b) => {
+        b.needs({ SSIDSIZE: 'positive' });
+        b.start();
+        if (Config === CONFIG.BYPASS) b.ste({ Config });
+        else b.stage2().map(VA, PAGE);
+        b.faults({ va: VA, pasid: 3 }, 'C_BAD_SUBSTREAMID');
+      },
+    ),
   ),
   row('5.2', 'dss-ignored', 'S1CDMax=0: S1DSS is ignored', (b) => {
     b.start();
@@ -158,17 +163,29 @@ const single: Row[] = [
     b.ste({ Config: CONFIG.NESTED, ...fields, S1CDMax: 2, S1DSS: 0b01, S1ContextPtr: 1 });
     b.reaches({ va: VA }, PAGE + 0x5000);
   }),
-  row('7.3.9', 'no-substreams', 'SSIDSIZE=0: S1CDMax and S1Fmt are ignored, the one CD is used', (b) => {
-    b.start();
-    const { lower } = b.stage1({ ste: { S1CDMax: 4, S1Fmt: 1, S1DSS: 0 } });
-    lower.map(VA, PAGE);
-    b.reaches({ va: VA }, PAGE);
-  }, { features: { SSIDSIZE: 0 } }),
-  row('7.3.9', 'no-substreams-pasid', 'SSIDSIZE=0: a SubstreamID is bad', (b) => {
-    b.start();
-    b.stage1();
-    b.faults({ va: VA, pasid: 1 }, 'C_BAD_SUBSTREAMID');
-  }, { features: { SSIDSIZE: 0 } }),
+  row(
+    '7.3.9',
+    'no-substreams',
+    'SSIDSIZE=0: S1CDMax and S1Fmt are ignored, the one CD is used',
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ ste: { S1CDMax: 4, S1Fmt: 1, S1DSS: 0 } });
+      lower.map(VA, PAGE);
+      b.reaches({ va: VA }, PAGE);
+    },
+    { features: { SSIDSIZE: 0 } },
+  ),
+  row(
+    '7.3.9',
+    'no-substreams-pasid',
+    'SSIDSIZE=0: a SubstreamID is bad',
+    (b) => {
+      b.start();
+      b.stage1();
+      b.faults({ va: VA, pasid: 1 }, 'C_BAD_SUBSTREAMID');
+    },
+    { features: { SSIDSIZE: 0 } },
+  ),
 ];
 
 const TWO_LEVEL = [1, 2] as const;
@@ -179,11 +196,16 @@ const level1: Row[] = TWO_LEVEL.flatMap((fmt) => [
     contexts(b, 12, fmt);
     b.faults({ va: VA, pasid: 2000 }, 'C_BAD_SUBSTREAMID');
   }),
-  row('7.3.9', `l1cd-invalid-dss-fmt-${fmt}`, `S1Fmt=${fmt}, S1DSS=0b10, L1CD V=0: the record says SubstreamID 0`, (b) => {
-    b.start();
-    contexts(b, 12, fmt, { S1DSS: 0b10 });
-    b.faults({ va: VA }, 'C_BAD_SUBSTREAMID', { SubstreamID: 0 });
-  }),
+  row(
+    '7.3.9',
+    `l1cd-invalid-dss-fmt-${fmt}`,
+    `S1Fmt=${fmt}, S1DSS=0b10, L1CD V=0: the record says SubstreamID 0`,
+    (b) => {
+      b.start();
+      contexts(b, 12, fmt, { S1DSS: 0b10 });
+      b.faults({ va: VA }, 'C_BAD_SUBSTREAMID', { SubstreamID: 0 });
+    },
+  ),
   row('3.4.3', `l1cd-range-fmt-${fmt}`, `S1Fmt=${fmt}: an L2Ptr beyond the OAS is C_BAD_SUBSTREAMID`, (b) => {
     b.needs({ OAS: Math.min(b.feature('OAS'), 5), CD2L: 1, SSIDSIZE: Math.max(b.feature('SSIDSIZE'), 12) });
     b.start();
@@ -217,12 +239,17 @@ const fetches: Row[] = [
     b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: NOWHERE / 64 });
     b.faults({ va: VA }, 'F_CD_FETCH', { FetchAddr: NOWHERE / 8 });
   }),
-  row('7.3.10', 'linear', 'an abort on the fetch from a linear table is F_CD_FETCH, with SubstreamID and address', (b) => {
-    b.needs({ S1P: 1, SSIDSIZE: Math.max(b.feature('SSIDSIZE'), 4) });
-    b.start();
-    b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: NOWHERE / 64, S1CDMax: 4 });
-    b.faults({ va: VA, pasid: 7 }, 'F_CD_FETCH', { FetchAddr: (NOWHERE + 7 * 64) / 8 });
-  }),
+  row(
+    '7.3.10',
+    'linear',
+    'an abort on the fetch from a linear table is F_CD_FETCH, with SubstreamID and address',
+    (b) => {
+      b.needs({ S1P: 1, SSIDSIZE: Math.max(b.feature('SSIDSIZE'), 4) });
+      b.start();
+      b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: NOWHERE / 64, S1CDMax: 4 });
+      b.faults({ va: VA, pasid: 7 }, 'F_CD_FETCH', { FetchAddr: (NOWHERE + 7 * 64) / 8 });
+    },
+  ),
   row('5.4.1', 'failed-fetch', 'a CD whose fetch aborted is fetched again', (b) => {
     b.needs({ S1P: 1 });
     b.start();

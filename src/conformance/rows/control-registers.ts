@@ -58,16 +58,21 @@ const errorFields: Row[] = registerFact('GERRORN').fields.map((field) => {
 const bypassFields: Row[] = registerFact('GBPA')
   .fields.filter((field) => field.name !== 'Update')
   .map((field) =>
-    row('6.3.14.1', `GBPA.${field.name}`, `GBPA.${field.name}: written together with Update=1, which then clears`, (b) => {
-      const kept = ['INSTCFG', 'PRIVCFG'].includes(field.name) ? 'ATTR_PERMS_OVR' : 'ATTR_TYPES_OVR';
-      if (field.name !== 'ABORT') b.needs({ [kept]: 1 });
-      for (const value of [(1n << BigInt(field.bits[0] - field.bits[1] + 1)) - 1n, 0n]) {
-        b.registers.write('GBPA', (1n << 31n) | (value << BigInt(field.bits[1])));
-        b.settle();
-        equal(`GBPA.${field.name}`, b.registers.get('GBPA', field.name), value);
-        equal('GBPA.Update', b.registers.get('GBPA', 'Update'), 0);
-      }
-    }),
+    row(
+      '6.3.14.1',
+      `GBPA.${field.name}`,
+      `GBPA.${field.name}: written together with Update=1, which then clears`,
+      (b) => {
+        const kept = ['INSTCFG', 'PRIVCFG'].includes(field.name) ? 'ATTR_PERMS_OVR' : 'ATTR_TYPES_OVR';
+        if (field.name !== 'ABORT') b.needs({ [kept]: 1 });
+        for (const value of [(1n << BigInt(field.bits[0] - field.bits[1] + 1)) - 1n, 0n]) {
+          b.registers.write('GBPA', (1n << 31n) | (value << BigInt(field.bits[1])));
+          b.settle();
+          equal(`GBPA.${field.name}`, b.registers.get('GBPA', field.name), value);
+          equal('GBPA.Update', b.registers.get('GBPA', 'Update'), 0);
+        }
+      },
+    ),
   );
 
 const bypass: Row[] = [
@@ -156,14 +161,19 @@ const placement: Row[] = ['EVENTQ_PROD', 'EVENTQ_CONS', 'PRIQ_PROD', 'PRIQ_CONS'
 /** What is no register access may do little: no exception, and read-only registers stay (§6.2). */
 const illegal: Row[] = [
   ...([1, 2] as const).map((size) =>
-    row('6.2', `size-${size}`, `accesses of ${size} byte${size === 1 ? '' : 's'} leave read-only registers alone`, (b) => {
-      const before = b.registers.read('IDR0');
-      for (let at = 0; at < 8; at += size) {
-        b.registers.store(at, size, 0xff);
-        b.registers.load(at, size);
-      }
-      equal('IDR0', b.registers.read('IDR0'), before);
-    }),
+    row(
+      '6.2',
+      `size-${size}`,
+      `accesses of ${size} byte${size === 1 ? '' : 's'} leave read-only registers alone`,
+      (b) => {
+        const before = b.registers.read('IDR0');
+        for (let at = 0; at < 8; at += size) {
+          b.registers.store(at, size, 0xff);
+          b.registers.load(at, size);
+        }
+        equal('IDR0', b.registers.read('IDR0'), before);
+      },
+    ),
   ),
   row('6.2', 'unaligned', 'unaligned accesses leave read-only registers alone', (b) => {
     const before = b.registers.read('IDR0');

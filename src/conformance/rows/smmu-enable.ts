@@ -1,8 +1,9 @@
 /** Chapters 3 and 6: the switches of CR0, and what traffic meets while the SMMU is off (IHI 0070 §3.11, §6.3.9, §6.3.14). */
-import { PAGE, type Bench, VA } from '../bench/bench.ts';
+
+import { Completion } from '../../hw/pcie/tlp.ts';
+import { type Bench, PAGE, VA } from '../bench/bench.ts';
 import { CONFIG } from '../bench/streams.ts';
 import { STREAM } from '../bench/traffic.ts';
-import { Completion } from '../../hw/pcie/tlp.ts';
 import { equal, oneOf } from '../check.ts';
 import { type Row, row } from '../row.ts';
 
@@ -17,13 +18,18 @@ function setBypass(b: Bench, abort: boolean): void {
 }
 
 const off: Row[] = [
-  row('6.3.9.6', 'bypass', 'SMMUEN=0, GBPA.ABORT=0: a transaction passes with its address, nothing is recorded', (b) => {
-    b.start({ SMMUEN: 0 });
-    setBypass(b, false);
-    b.reaches({ va: PAGE + 0x123 * 8 }, PAGE + 0x123 * 8);
-    b.reaches({ va: PAGE + 0x40, write: true }, PAGE + 0x40);
-    b.noEvent();
-  }),
+  row(
+    '6.3.9.6',
+    'bypass',
+    'SMMUEN=0, GBPA.ABORT=0: a transaction passes with its address, nothing is recorded',
+    (b) => {
+      b.start({ SMMUEN: 0 });
+      setBypass(b, false);
+      b.reaches({ va: PAGE + 0x123 * 8 }, PAGE + 0x123 * 8);
+      b.reaches({ va: PAGE + 0x40, write: true }, PAGE + 0x40);
+      b.noEvent();
+    },
+  ),
   row('6.3.9.6', 'bypass-substream', 'SMMUEN=0, GBPA.ABORT=0: a SubstreamID is allowed', (b) => {
     b.start({ SMMUEN: 0 });
     setBypass(b, false);
@@ -59,13 +65,18 @@ const off: Row[] = [
     b.ste({ Config: CONFIG.BYPASS });
     b.reaches({ va: PAGE }, PAGE);
   }),
-  row('3.4', 'bypass-beyond-oas', 'SMMUEN=0: an address beyond the OAS is terminated with an abort, without a record', (b) => {
-    b.start({ SMMUEN: 0 });
-    setBypass(b, false);
-    const bits = [32, 36, 40, 42, 44, 48, 52][b.feature('OAS')] ?? 52;
-    b.aborts({ va: 2n ** BigInt(bits) });
-    b.noEvent();
-  }),
+  row(
+    '3.4',
+    'bypass-beyond-oas',
+    'SMMUEN=0: an address beyond the OAS is terminated with an abort, without a record',
+    (b) => {
+      b.start({ SMMUEN: 0 });
+      setBypass(b, false);
+      const bits = [32, 36, 40, 42, 44, 48, 52][b.feature('OAS')] ?? 52;
+      b.aborts({ va: 2n ** BigInt(bits) });
+      b.noEvent();
+    },
+  ),
   row('6.3.9.6', 'ats-request', 'SMMUEN=0: a Translation Request gets Unsupported Request', (b) => {
     b.needs({ ATS: 1 });
     b.start({ SMMUEN: 0 });
@@ -83,7 +94,11 @@ const off: Row[] = [
     b.start({ SMMUEN: 0 });
     b.requestPage({ group: 7 });
     equal('PRIQ_PROD', b.pages.pending, 0);
-    equal('responses', b.system.responses.map(({ code, groupIndex }) => code * 0x1000 + groupIndex), [0xf007]);
+    equal(
+      'responses',
+      b.system.responses.map(({ code, groupIndex }) => code * 0x1000 + groupIndex),
+      [0xf007],
+    );
   }),
   row('6.3.9.5', 'priqen-acknowledged', 'CR0ACK.PRIQEN follows the actual PRIQEN, whatever SMMUEN is', (b) => {
     b.needs({ PRI: 1 });

@@ -99,14 +99,19 @@ const spans: Row[] = SPLITS.flatMap((split) =>
   Array.from({ length: split + 1 }, (_, n) => n + 1).flatMap((span) => {
     const last = 2 ** (span - 1) - 1;
     const rows = [
-      row('5.1', `split-${split}-span-${span}`, `SPLIT=${split}, Span=${span}: ${last + 1} StreamIDs have an STE`, (b) => {
-        twoLevel(b, split, split + 2);
-        const array = level1(b, 1, span);
-        entry(b, array, 0);
-        entry(b, array, last);
-        reaches(b, 2 ** split);
-        reaches(b, 2 ** split + last);
-      }),
+      row(
+        '5.1',
+        `split-${split}-span-${span}`,
+        `SPLIT=${split}, Span=${span}: ${last + 1} StreamIDs have an STE`,
+        (b) => {
+          twoLevel(b, split, split + 2);
+          const array = level1(b, 1, span);
+          entry(b, array, 0);
+          entry(b, array, last);
+          reaches(b, 2 ** split);
+          reaches(b, 2 ** split + last);
+        },
+      ),
     ];
     if (span === split + 1) return rows;
     const title = `SPLIT=${split}, Span=${span}: the next StreamID is bad`;
@@ -125,11 +130,16 @@ const badSpans: Row[] = SPLITS.flatMap((split) => {
     let why = 'reserved';
     if (span === 0) why = 'an invalid descriptor';
     else if (span < 12) why = 'more than SPLIT + 1';
-    return row('7.3.3', `split-${split}-span-${span}-bad`, `SPLIT=${split}, Span=${span} (${why}): StreamID is bad`, (b) => {
-      twoLevel(b, split, split + 2);
-      entry(b, level1(b, 1, span), 0);
-      refused(b, 2 ** split);
-    });
+    return row(
+      '7.3.3',
+      `split-${split}-span-${span}-bad`,
+      `SPLIT=${split}, Span=${span} (${why}): StreamID is bad`,
+      (b) => {
+        twoLevel(b, split, split + 2);
+        entry(b, level1(b, 1, span), 0);
+        refused(b, 2 ** split);
+      },
+    );
   });
 });
 
@@ -142,16 +152,21 @@ const EXAMPLE = [
 
 const example: Row[] = [
   ...EXAMPLE.map(({ index, span, first, last }) =>
-    row('3.3.1.2', `example-${index}`, `example with SPLIT=8: StreamIDs ${first} to ${last} are valid, no more`, (b) => {
-      twoLevel(b, 8, 10);
-      const array = level1(b, index, span);
-      level1(b, 2, 0);
-      for (const sid of [first, last]) {
-        entry(b, array, sid - first);
-        reaches(b, sid);
-      }
-      if (last < 255 || last > 255) refused(b, last + 1);
-    }),
+    row(
+      '3.3.1.2',
+      `example-${index}`,
+      `example with SPLIT=8: StreamIDs ${first} to ${last} are valid, no more`,
+      (b) => {
+        twoLevel(b, 8, 10);
+        const array = level1(b, index, span);
+        level1(b, 2, 0);
+        for (const sid of [first, last]) {
+          entry(b, array, sid - first);
+          reaches(b, sid);
+        }
+        if (last < 255 || last > 255) refused(b, last + 1);
+      },
+    ),
   ),
   row('3.3.1.2', 'example-2', 'example with SPLIT=8: StreamIDs 512 to 767 are all invalid', (b) => {
     twoLevel(b, 8, 10);
@@ -162,13 +177,18 @@ const example: Row[] = [
 
 const shape: Row[] = [
   ...SPLITS.map((split) =>
-    row('6.3.25', `one-descriptor-${split}`, `SPLIT=${split} of LOG2SIZE or more: one descriptor, 2^LOG2SIZE StreamIDs`, (b) => {
-      twoLevel(b, split, 4);
-      const array = level1(b, 0, split + 1);
-      entry(b, array, 15);
-      reaches(b, 15);
-      refused(b, 16);
-    }),
+    row(
+      '6.3.25',
+      `one-descriptor-${split}`,
+      `SPLIT=${split} of LOG2SIZE or more: one descriptor, 2^LOG2SIZE StreamIDs`,
+      (b) => {
+        twoLevel(b, split, 4);
+        const array = level1(b, 0, split + 1);
+        entry(b, array, 15);
+        reaches(b, 15);
+        refused(b, 16);
+      },
+    ),
   ),
   ...[0, 5, 7, 9, 11, 31].map((split) =>
     row('6.3.25', `split-reserved-${split}`, `SPLIT=${split} is reserved and behaves as 6`, (b) => {
@@ -217,11 +237,17 @@ const shape: Row[] = [
 ];
 
 const absent: Row[] = [
-  row('6.3.25', 'no-two-level', 'ST_LEVEL=0: FMT and SPLIT are RES0', (b) => {
-    b.registers.set('STRTAB_BASE_CFG', { FMT: 1, SPLIT: 6 });
-    equal('FMT', b.registers.get('STRTAB_BASE_CFG', 'FMT'), 0);
-    equal('SPLIT', b.registers.get('STRTAB_BASE_CFG', 'SPLIT'), 0);
-  }, { features: { ST_LEVEL: 0, SIDSIZE: 6 } }),
+  row(
+    '6.3.25',
+    'no-two-level',
+    'ST_LEVEL=0: FMT and SPLIT are RES0',
+    (b) => {
+      b.registers.set('STRTAB_BASE_CFG', { FMT: 1, SPLIT: 6 });
+      equal('FMT', b.registers.get('STRTAB_BASE_CFG', 'FMT'), 0);
+      equal('SPLIT', b.registers.get('STRTAB_BASE_CFG', 'SPLIT'), 0);
+    },
+    { features: { ST_LEVEL: 0, SIDSIZE: 6 } },
+  ),
 ];
 
 export const streamTableRows: readonly Row[] = [...linear, ...spans, ...badSpans, ...example, ...shape, ...absent];
