@@ -1,10 +1,13 @@
 /** The whole suite: every row, in the order of the chapters. */
 import type { Row } from './row.ts';
 import { cdValidityRows } from './rows/cd-validity.ts';
+import { commandQueueRows } from './rows/command-queue.ts';
 import { contextTableRows } from './rows/context-table.ts';
 import { controlRegisterRows } from './rows/control-registers.ts';
+import { eventQueueRows } from './rows/event-queue.ts';
 import { eventRecordRows } from './rows/event-records.ts';
 import { faultResponseRows } from './rows/fault-response.ts';
+import { globalErrorRows } from './rows/global-errors.ts';
 import { registerRows } from './rows/registers.ts';
 import { smmuEnableRows } from './rows/smmu-enable.ts';
 import { stallRows } from './rows/stalls.ts';
@@ -19,7 +22,10 @@ export const ROWS: readonly Row[] = [
   ...registerRows,
   ...controlRegisterRows,
   ...smmuEnableRows,
+  ...commandQueueRows,
   ...eventRecordRows,
   ...faultResponseRows,
   ...stallRows,
+  ...eventQueueRows,
+  ...globalErrorRows,
 ];
