@@ -162,7 +162,6 @@ export class Ats {
   /** ATS is off for the stream: UR and F_BAD_ATS_TREQ (§7.3.6). */
   #forbidden(request: TranslationRequest): Completion {
     const { events, control, configuration } = this.#options;
-    events.clear();
     translationRequestForbidden(events.view, request.requesterId, request.pasid);
     events.record(control.SMMUEN && configuration.stream.MEV);
     return Completion.UNSUPPORTED_REQUEST;
@@ -175,7 +174,6 @@ export class Ats {
     }
     const recorded = control.REC_CFG_ATS && (event !== EventType.C_BAD_STREAMID || control.RECINVSID);
     if (recorded) {
-      events.clear();
       const { fetchAddress, badSubstream, stream } = configuration;
       configurationEvent(events.view, event, request.requesterId, request.pasid, fetchAddress, badSubstream);
       events.record(event > EventType.C_BAD_STE && stream.MEV);
@@ -191,7 +189,6 @@ export class Ats {
       access.page = request.page;
       access.offset = 0;
       access.write = !request.noWrite;
-      events.clear();
       translationEvent(events.view, event, request.requesterId, request.pasid, access, outcome);
       events.record(configuration.stream.MEV);
     }

@@ -38,8 +38,7 @@ type State = (typeof State)[keyof typeof State];
 
 export class CommandQueue {
   readonly #options: CommandQueueOptions;
-  readonly #bytes = new Uint8Array(COMMAND_BYTES);
-  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #view = new DataView(new ArrayBuffer(COMMAND_BYTES));
   readonly #addressLimit: number;
   #state: State = State.IDLE;
   /** A command's time that began before a reset means nothing after it. */
@@ -113,7 +112,7 @@ export class CommandQueue {
   /** Fetches and carries out the command at CONS. */
   #step(): void {
     const { queue, commands } = this.#options;
-    if (queue.read(queue.cons, this.#bytes) !== BusStatus.OK) {
+    if (queue.read(queue.cons, this.#view) !== BusStatus.OK) {
       this.#stop(CommandError.ABT);
       return;
     }

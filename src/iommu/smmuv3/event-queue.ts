@@ -49,13 +49,17 @@ export interface EventQueueOptions {
 /** pino's number for `info`: asking the logger by name costs as much as writing the record. */
 const LOG_INFO = 30;
 
+const { EVENTQ_ABT_ERR } = GERROR;
+
 const noCounts = (): EventCounts => ({ produced: 0, written: 0, merged: 0, overflowed: 0, dropped: 0, aborted: 0 });
 
 export class EventQueue {
   readonly #options: EventQueueOptions;
+  readonly #control: Control;
+  readonly #interrupts: Interrupts;
+  readonly #queue: Queue;
   /** The record to be written next: fill it, then call {@link record}. */
-  readonly bytes = new Uint8Array(EVENT_BYTES);
-  readonly view = new DataView(this.bytes.buffer);
+  readonly view = new DataView(new ArrayBuffer(EVENT_BYTES));
   readonly #last = new DataView(new ArrayBuffer(EVENT_BYTES));
   #lastIndex = 0;
   #lastAtNs = Number.NEGATIVE_INFINITY;
@@ -67,6 +71,9 @@ export class EventQueue {
 
   constructor(options: EventQueueOptions) {
     this.#options = options;
+    this.#control = options.control;
+    this.#interrupts = options.interrupts;
+    this.#queue = options.queue;
   }
 
   get counts(): Readonly<EventCounts> {
@@ -80,13 +87,7 @@ export class EventQueue {
 
   /** Enabled, not full, no unacknowledged abort (§7.2.1). */
   get writable(): boolean {
-    const { control, queue, interrupts } = this.#options;
-    return control.EVENTQEN && !queue.full && !interrupts.active(GERROR.EVENTQ_ABT_ERR);
-  }
-
-  /** Clears {@link view} for a new record. */
-  clear(): void {
-    for (let byte = 0; byte < EVENT_BYTES; byte += 4) this.view.setUint32(byte, 0, true);
+    return this.#control.EVENTQEN && !this.#queue.full && !this.#interrupts.active(EVENTQ_ABT_ERR);
   }
 
   /**
@@ -110,9 +111,10 @@ export class EventQueue {
   }
 
   #write(mergeable: boolean): Recorded {
-    const { control, queue, interrupts, registers, clock, recordWriteNs, log } = this.#options;
+    const queue = this.#queue;
+    const interrupts = this.#interrupts;
     const counts = this.#counts;
-    if (!control.EVENTQEN || interrupts.active(GERROR.EVENTQ_ABT_ERR)) {
+    if (!this.#control.EVENTQEN || interrupts.active(EVENTQ_ABT_ERR)) {
       counts.dropped += 1;
       return Recorded.DISCARDED;
     }
@@ -123,28 +125,35 @@ export class EventQueue {
       this.#overflow();
       return Recorded.DISCARDED;
     }
-    if (queue.push(this.bytes, index) !== BusStatus.OK) {
+    if (queue.push(this.view, index) !== BusStatus.OK) {
       counts.aborted += 1;
-      interrupts.raise(GERROR.EVENTQ_ABT_ERR);
+      interrupts.raise(EVENTQ_ABT_ERR);
       return Recorded.DISCARDED;
     }
     counts.written += 1;
     if (mergeable) this.#remember(index);
     else this.#lastAtNs = Number.NEGATIVE_INFINITY;
-    if (log.levelVal <= LOG_INFO) {
-      log.info({
-        event: 'smmu.event',
-        type: EventRecord.EventNumber.get(this.view),
-        sid: EventRecord.StreamID.get(this.view),
-        index,
-        overflow: EVENTQ_PROD.OVFLG.of(registers.get(EVENTQ_PROD)),
-      });
-    }
+    const { log, recordWriteNs, clock } = this.#options;
+    if (log.levelVal <= LOG_INFO) this.#log(index);
     if (used === 0) {
       if (recordWriteNs === 0) interrupts.eventQueue();
       else clock.after(recordWriteNs, () => interrupts.eventQueue());
     }
     return Recorded.WRITTEN;
+  }
+
+  #log(index: number): void {
+    const { view } = this;
+    const stalled = EventRecord.Stall.get(view) === 1;
+    this.#options.log.info({
+      event: 'smmu.event',
+      type: EventRecord.EventNumber.get(view),
+      sid: EventRecord.StreamID.get(view),
+      ssid: EventRecord.SSV.get(view) === 1 ? EventRecord.SubstreamID.get(view) : -1,
+      page: EventRecord.INPUT_PAGE.get(view),
+      stag: stalled ? EventRecord.STAG.get(view) : -1,
+      index,
+    });
   }
 
   /** Toggles OVFLG unless an overflow is unacknowledged (§7.4). */

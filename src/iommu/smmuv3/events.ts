@@ -1,13 +1,11 @@
 /** Event records (IHI 0070 §7.3): each architected event with all its fields, from what the transaction met. */
+import type { Field } from '../../layout/field.ts';
 import {
-  C_BAD_STE,
   C_BAD_SUBSTREAMID,
+  EVENT_BYTES,
   EventRecord,
   EventType,
-  F_BAD_ATS_TREQ,
   F_STE_FETCH,
-  F_STREAM_DISABLED,
-  F_TRANSL_FORBIDDEN,
   F_WALK_EABT,
   FaultClass,
 } from '../spec/events.layout.ts';
@@ -19,25 +17,43 @@ const FETCH_UNIT = 8;
 /** Absence of a SubstreamID, as in the PCIe requester's PASID. */
 const NO_SUBSTREAM = -1;
 
-/** Type and sender, which every record has; SSV only where the record has the field. */
-function begin(view: DataView, type: EventType, streamId: number): void {
-  EventRecord.EventNumber.set(view, 0, type);
-  EventRecord.StreamID.set(view, 0, streamId);
+/** Value 1 at a field's place in the 32-bit word that holds it. */
+const unit = (field: Field): number => 2 ** (field.lsb % 32);
+
+// Records are written a word at a time; every position still comes from the layout.
+const SSV = unit(EventRecord.SSV);
+const SUBSTREAM = unit(EventRecord.SubstreamID);
+const RNW = unit(EventRecord.RnW);
+const PNU = unit(EventRecord.PnU);
+const IND = unit(EventRecord.InD);
+const STAGE_2 = unit(EventRecord.S2);
+const CLASS = unit(EventRecord.CLASS);
+const TTRNW = unit(EventRecord.TTRnW);
+const { IPA } = EventRecord;
+const { FetchAddr } = F_WALK_EABT;
+
+/** Byte offsets of the words that hold the flags and the two halves of the input address. */
+const FLAGS = Math.floor(EventRecord.RnW.lsb / 32) * 4;
+const INPUT_LOW = Math.floor(EventRecord.INPUT_OFFSET.lsb / 32) * 4;
+const TWO_20 = 2 ** 20;
+
+/** Starts a record: type, sender, and zeros. SSV and SubstreamID are there unless `pasid` is {@link NO_SUBSTREAM}. */
+function begin(view: DataView, type: EventType, streamId: number, pasid: number): void {
+  view.setUint32(0, pasid === NO_SUBSTREAM ? type : type + SSV + pasid * SUBSTREAM, true);
+  view.setUint32(4, streamId, true);
+  for (let byte = 8; byte < EVENT_BYTES; byte += 4) view.setUint32(byte, 0, true);
 }
 
-function substream(view: DataView, pasid: number): void {
-  if (pasid === NO_SUBSTREAM) return;
-  EventRecord.SSV.set(view, 0, 1);
-  EventRecord.SubstreamID.set(view, 0, pasid);
+/** Attributes of the access after STE overrides; InD is 0 for writes (§7.3). */
+function flagsOf(access: Access): number {
+  if (access.write) return access.privileged ? PNU : 0;
+  return RNW + (access.privileged ? PNU : 0) + (access.instruction ? IND : 0);
 }
 
-/** Input address and attributes after STE overrides; InD is 0 for writes (§7.3). */
+/** The input address, unmodified. */
 function input(view: DataView, access: Access): void {
-  EventRecord.RnW.set(view, 0, access.write ? 0 : 1);
-  EventRecord.PnU.set(view, 0, access.privileged ? 1 : 0);
-  EventRecord.InD.set(view, 0, access.instruction && !access.write ? 1 : 0);
-  EventRecord.INPUT_OFFSET.set(view, 0, access.offset);
-  EventRecord.INPUT_PAGE.set(view, 0, access.page);
+  view.setUint32(INPUT_LOW, (access.page % TWO_20) * 4096 + access.offset, true);
+  view.setUint32(INPUT_LOW + 4, Math.floor(access.page / TWO_20), true);
 }
 
 /** A configuration error. `fetchAddress` goes into the fetch events, `badSubstream` into C_BAD_SUBSTREAMID. */
@@ -49,23 +65,12 @@ export function configurationEvent(
   fetchAddress: number,
   badSubstream: number,
 ): void {
-  begin(view, type, streamId);
-  switch (type) {
-    case EventType.C_BAD_SUBSTREAMID:
-      C_BAD_SUBSTREAMID.SubstreamID.set(view, 0, badSubstream);
-      return;
-    case EventType.F_STREAM_DISABLED:
-      F_STREAM_DISABLED.StreamID.set(view, 0, streamId);
-      return;
-    case EventType.F_STE_FETCH:
-    case EventType.F_CD_FETCH:
-      substream(view, pasid);
-      F_STE_FETCH.FetchAddr.set(view, 0, Math.floor(fetchAddress / FETCH_UNIT));
-      return;
-    default:
-      // C_BAD_STREAMID, C_BAD_STE and C_BAD_CD have one shape.
-      C_BAD_STE.StreamID.set(view, 0, streamId);
-      substream(view, pasid);
+  // C_BAD_SUBSTREAMID has no SSV, F_STREAM_DISABLED no SubstreamID at all (§7.3.7, §7.3.9).
+  const unqualified = type === EventType.C_BAD_SUBSTREAMID || type === EventType.F_STREAM_DISABLED;
+  begin(view, type, streamId, unqualified ? NO_SUBSTREAM : pasid);
+  if (type === EventType.C_BAD_SUBSTREAMID) C_BAD_SUBSTREAMID.SubstreamID.set(view, 0, badSubstream);
+  if (type === EventType.F_STE_FETCH || type === EventType.F_CD_FETCH) {
+    F_STE_FETCH.FetchAddr.set(view, 0, Math.floor(fetchAddress / FETCH_UNIT));
   }
 }
 
@@ -78,19 +83,15 @@ export function translationEvent(
   access: Access,
   outcome: Outcome,
 ): void {
-  begin(view, type, streamId);
-  substream(view, pasid);
+  begin(view, type, streamId, pasid);
   input(view, access);
-  EventRecord.S2.set(view, 0, outcome.stage2 ? 1 : 0);
-  if (type !== EventType.F_TLB_CONFLICT) EventRecord.CLASS.set(view, 0, outcome.faultClass);
-  if (type === EventType.F_WALK_EABT) {
-    F_WALK_EABT.FetchAddr.set(view, 0, Math.floor(outcome.fetchAddress / FETCH_UNIT));
-  } else if (outcome.stage2) {
-    EventRecord.IPA.set(view, 0, outcome.ipaPage);
-  }
-  if (type === EventType.F_PERMISSION && outcome.faultClass === FaultClass.TTD) {
-    EventRecord.TTRnW.set(view, 0, outcome.ttRnW ? 1 : 0);
-  }
+  let flags = flagsOf(access);
+  if (outcome.stage2) flags += STAGE_2;
+  if (type !== EventType.F_TLB_CONFLICT) flags += outcome.faultClass * CLASS;
+  if (type === EventType.F_PERMISSION && outcome.faultClass === FaultClass.TTD && outcome.ttRnW) flags += TTRNW;
+  view.setUint32(FLAGS, flags, true);
+  if (type === EventType.F_WALK_EABT) FetchAddr.set(view, 0, Math.floor(outcome.fetchAddress / FETCH_UNIT));
+  else if (outcome.stage2) IPA.set(view, 0, outcome.ipaPage);
 }
 
 /** Marks the record in `view` as that of a stalled transaction. */
@@ -101,23 +102,19 @@ export function markStalled(view: DataView, stag: number): void {
 
 /** The input of a bypass is beyond the implemented size: a stage 1 fault of CLASS=IN (§3.4, §7.3.14). */
 export function bypassSizeEvent(view: DataView, streamId: number, pasid: number, access: Access): void {
-  begin(view, EventType.F_ADDR_SIZE, streamId);
-  substream(view, pasid);
+  begin(view, EventType.F_ADDR_SIZE, streamId, pasid);
   input(view, access);
-  EventRecord.CLASS.set(view, 0, FaultClass.IN);
+  view.setUint32(FLAGS, flagsOf(access) + FaultClass.IN * CLASS, true);
 }
 
 /** F_TRANSL_FORBIDDEN: no SubstreamID and no attributes but RnW (§7.3.8). */
 export function translatedForbidden(view: DataView, streamId: number, access: Access): void {
-  begin(view, EventType.F_TRANSL_FORBIDDEN, streamId);
-  F_TRANSL_FORBIDDEN.RnW.set(view, 0, access.write ? 0 : 1);
-  F_TRANSL_FORBIDDEN.INPUT_OFFSET.set(view, 0, access.offset);
-  F_TRANSL_FORBIDDEN.INPUT_PAGE.set(view, 0, access.page);
+  begin(view, EventType.F_TRANSL_FORBIDDEN, streamId, NO_SUBSTREAM);
+  input(view, access);
+  view.setUint32(FLAGS, access.write ? 0 : RNW, true);
 }
 
 /** F_BAD_ATS_TREQ (§7.3.6); the positions of its Span, permissions and address are in no source at hand. */
 export function translationRequestForbidden(view: DataView, streamId: number, pasid: number): void {
-  begin(view, EventType.F_BAD_ATS_TREQ, streamId);
-  F_BAD_ATS_TREQ.StreamID.set(view, 0, streamId);
-  substream(view, pasid);
+  begin(view, EventType.F_BAD_ATS_TREQ, streamId, pasid);
 }

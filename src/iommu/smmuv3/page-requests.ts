@@ -55,8 +55,7 @@ const noCounts = (): PageRequestCounts => ({
 
 export class PageRequests {
   readonly #options: PageRequestsOptions;
-  readonly #bytes = new Uint8Array(PAGE_REQUEST_BYTES);
-  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #view = new DataView(new ArrayBuffer(PAGE_REQUEST_BYTES));
   #counts = noCounts();
 
   constructor(options: PageRequestsOptions) {
@@ -110,7 +109,7 @@ export class PageRequests {
     }
     this.#encode(message, pasid);
     const wasEmpty = queue.empty;
-    if (queue.push(this.#bytes) !== BusStatus.OK) {
+    if (queue.push(this.#view) !== BusStatus.OK) {
       interrupts.raise(GERROR.PRIQ_ABT_ERR);
       this.#refuse(message, marker);
       return;

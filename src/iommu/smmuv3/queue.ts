@@ -3,6 +3,7 @@
  * bit above. Equal indexes mean empty when the flags agree, full when they differ.
  */
 import { type Bus, BusStatus } from '../../hw/bus.ts';
+import { CHUNK_BYTES } from '../../hw/memory.ts';
 import type { Field } from '../../layout/field.ts';
 import type { RegisterLayout } from '../../layout/register.ts';
 import type { RegisterFile } from './register-file.ts';
@@ -114,17 +115,36 @@ export class Queue {
   }
 
   /** Copies the entry at `index` into `target`. */
-  read(index: number, target: Uint8Array): BusStatus {
-    return this.#bus.read(this.addressOf(index), target, 0, this.entryBytes);
+  read(index: number, target: DataView): BusStatus {
+    const address = this.addressOf(index);
+    const memory = this.#bus.memory;
+    if (!memory.contains(address, this.entryBytes)) {
+      return this.#bus.read(address, bytesOf(target), 0, this.entryBytes);
+    }
+    copyWords(memory.readView(address), address % CHUNK_BYTES, target, 0, this.entryBytes);
+    return BusStatus.OK;
   }
 
   /**
    * Writes an entry at `index`, the producer's, and moves it. A write that aborts does so synchronously: the index stays,
    * and every entry before it is valid (§7.2.2).
    */
-  push(entry: Uint8Array, index = this.prod): BusStatus {
-    const status = this.#bus.write(this.addressOf(index), entry, 0, this.entryBytes);
-    if (status === BusStatus.OK) this.prod = (index + 1) & this.#indexMask;
-    return status;
+  push(entry: DataView, index = this.prod): BusStatus {
+    const address = this.addressOf(index);
+    const memory = this.#bus.memory;
+    if (memory.contains(address, this.entryBytes)) {
+      copyWords(entry, 0, memory.writeView(address), address % CHUNK_BYTES, this.entryBytes);
+    } else if (this.#bus.write(address, bytesOf(entry), 0, this.entryBytes) !== BusStatus.OK) {
+      return BusStatus.ABORT;
+    }
+    this.prod = (index + 1) & this.#indexMask;
+    return BusStatus.OK;
   }
 }
+
+/** Entries are short and aligned: moving their words costs less than a typed array's own copy. */
+function copyWords(from: DataView, fromAt: number, to: DataView, toAt: number, length: number): void {
+  for (let byte = 0; byte < length; byte += 4) to.setUint32(toAt + byte, from.getUint32(fromAt + byte, true), true);
+}
+
+const bytesOf = (view: DataView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

@@ -375,7 +375,6 @@ export class Smmu implements MmioDevice, TranslationAgent {
     if (event === 0) return stream.PPAR ? PparCheck.WITH_PASID : PparCheck.WITHOUT_PASID;
     const { REC_CFG_ATS, RECINVSID } = this.#control;
     if (REC_CFG_ATS && (event !== EventType.C_BAD_STREAMID || RECINVSID)) {
-      this.#events.clear();
       configurationEvent(this.#events.view, event, streamId, -1, fetchAddress, 0);
       this.#events.record(false);
     }

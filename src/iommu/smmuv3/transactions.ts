@@ -261,7 +261,6 @@ export class Transactions {
     const streamId = request.requesterId;
     const origin = this.#origin;
     const translated = request.addressType === AddressType.TRANSLATED;
-    events.clear();
     if (event === EventType.F_TRANSL_FORBIDDEN) {
       translatedForbidden(events.view, streamId, this.#access);
       events.record(control.SMMUEN && configuration.stream.MEV);
