@@ -69,7 +69,7 @@ export class DeviceInterrupts {
     for (const [vector, event] of (this.#vectors ?? []).entries()) if (event !== null) this.#connect(vector, event);
   }
 
-  /** An unrecoverable error of the function. */
+  /** An access of the function failed for good: VFIO_PCI_ERR_IRQ_INDEX. */
   signalError(): void {
     this.#error?.signal();
   }

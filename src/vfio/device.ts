@@ -36,6 +36,7 @@ export class Device implements VfioFile {
   readonly #environment: Environment;
   readonly #config: DeviceConfig;
   readonly #interrupts: DeviceInterrupts;
+  readonly #type1: Type1;
   readonly #data = new DataView(new ArrayBuffer(8));
   #descriptors = 0;
 
@@ -45,6 +46,7 @@ export class Device implements VfioFile {
     this.#owner = owner;
     this.#environment = environment;
     this.#config = new DeviceConfig(backend);
+    this.#type1 = type1;
     this.#interrupts = new DeviceInterrupts(backend, type1);
   }
 
@@ -54,6 +56,7 @@ export class Device implements VfioFile {
     this.#config.setBusMaster(false);
     this.backend.reset();
     this.#config.reset();
+    this.#type1.io.errorListeners.set(this.backend.iommu, () => this.#interrupts.signalError());
     this.#log('vfio.open');
   }
 
@@ -67,6 +70,7 @@ export class Device implements VfioFile {
     if (this.#descriptors > 0) return;
     this.#config.setBusMaster(false);
     this.#interrupts.disable();
+    this.#type1.io.errorListeners.delete(this.backend.iommu);
     this.backend.reset();
     this.#log('vfio.close');
     yield* this.#owner.deviceReleased(this);

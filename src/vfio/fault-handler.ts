@@ -49,18 +49,11 @@ export class DeviceFaultHandler implements FaultHandler {
   }
 
   unrecoverable(fault: UnrecoverableFault): void {
-    const { event, stage, page, write, pasid } = fault;
+    const { event: cause, stage, page, write, pasid } = fault;
+    const { log, name: container, errorListeners } = this.#io;
     const device = fault.device?.name ?? '';
-    this.#io.log.warn({
-      event: 'vfio.unrecoverable',
-      container: this.#io.name,
-      device,
-      cause: event,
-      stage,
-      page,
-      write,
-      pasid,
-    });
+    log.warn({ event: 'vfio.unrecoverable', container, device, cause, stage, page, write, pasid });
+    if (fault.device !== null) errorListeners.get(fault.device)?.();
   }
 
   /** Waits until every group that was delivered is answered. */

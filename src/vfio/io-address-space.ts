@@ -57,6 +57,8 @@ export class IoAddressSpace {
   /** Bytes pinned for devices. */
   readonly pinned: Gauge;
   readonly devices = new Set<IommuDevice>();
+  /** Who is told when an access of a device failed for good. */
+  readonly errorListeners = new Map<IommuDevice, () => void>();
   policy: PremapPolicy = premapNone;
   /** Write faults mark pages; nothing is mapped writable that was not written. */
   dirtyLogging = false;

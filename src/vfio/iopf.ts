@@ -5,11 +5,13 @@
 import { Errno } from '../errno.ts';
 import type { IommuDevice } from '../iommu/core.ts';
 import type { Steps } from '../sim/task.ts';
+import { writeProtect } from './dirty-log.ts';
 import type { DeviceFaultHandler } from './fault-handler.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
 import { type Mapping, newFaultState } from './mapping.ts';
-import { pinPages, unpinMapped } from './pinning.ts';
+import { pinPages, unpinMapped, unpinPages } from './pinning.ts';
 import { revokePages } from './revocation.ts';
+import { unpinnedRanges } from './selective-pinning.ts';
 import { IopfMode } from './uapi-extensions.layout.ts';
 
 export interface FaultSwitch {
@@ -113,15 +115,25 @@ class Switch implements FaultSwitch {
   }
 }
 
-/** A static mapping becomes one that is tracked: un-pinned, un-charged, its pages stay mapped until the host wants them. */
+/**
+ * A static mapping becomes one that is tracked: un-pinned, un-charged, its pages stay mapped until the host wants them.
+ * What a user of the device pinned stays pinned.
+ */
 function* makeFaultable(io: IoAddressSpace, mapping: Mapping): Steps {
   const faults = newFaultState(mapping.pageCount);
   faults.mapped.setRange(0, mapping.pageCount);
   faults.writable.setRange(0, mapping.pageCount);
   mapping.faults = faults;
   io.watches.add(io, mapping);
-  for (let page = 0; page < mapping.pageCount; page++) io.residency.add(mapping, page);
-  yield* unpinMapped(io, mapping);
+  for (const [first, end] of unpinnedRanges(mapping)) {
+    for (let page = first; page < end; page++) io.residency.add(mapping, page);
+    yield* unpinMapped(io, mapping, first, end);
+  }
+  if (io.dirtyLogging) {
+    // What was written until now went unseen.
+    if (mapping.writes) mapping.dirty?.setRange(0, mapping.pageCount);
+    yield* writeProtect(io, mapping);
+  }
   const excess = io.residency.excess(0);
   if (excess > 0) yield* io.evict(excess);
 }
@@ -130,10 +142,18 @@ function* makeFaultable(io: IoAddressSpace, mapping: Mapping): Steps {
 function* makeStatic(io: IoAddressSpace, mapping: Mapping): Steps<number> {
   const held = yield* mapping.faulting.lock(0, mapping.pageCount);
   yield* revokePages(io, mapping, 0, mapping.pageCount);
-  const status = yield* pinPages(io, mapping, 0, mapping.pageCount);
+  const pinned: [number, number][] = [];
+  let status: number = Errno.OK;
+  for (const [first, end] of unpinnedRanges(mapping)) {
+    status = yield* pinPages(io, mapping, first, end);
+    if (status !== Errno.OK) break;
+    pinned.push([first, end]);
+  }
   if (status === Errno.OK) {
     io.watches.remove(mapping);
     mapping.faults = null;
+  } else {
+    for (const [first, end] of pinned) yield* unpinPages(io, mapping, first, end);
   }
   mapping.faulting.unlock(held);
   return status;

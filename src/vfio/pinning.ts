@@ -69,14 +69,14 @@ export function* unpinPages(io: IoAddressSpace, mapping: Mapping, first: number,
 }
 
 /**
- * Unpins and uncharges a whole mapping that {@link pinPages} pinned and that hears of invalidations by now. Its pages stay
- * mapped, but for those that the process does not show any more, which only the pins kept alive.
+ * Unpins and uncharges `[first, end)`, pinned by {@link pinPages}, of a mapping that hears of invalidations by now. The
+ * pages stay mapped, but for those that the process does not show any more, which only the pins kept alive.
  */
-export function* unpinMapped(io: IoAddressSpace, mapping: Mapping): Steps {
-  const { space, pageCount } = mapping;
-  const runs = pinnedRuns(io, mapping, 0, pageCount);
+export function* unpinMapped(io: IoAddressSpace, mapping: Mapping, first: number, end: number): Steps {
+  const { space } = mapping;
+  const runs = pinnedRuns(io, mapping, first, end);
   const gone: number[] = [];
-  let page = 0;
+  let page = first;
   for (const [run, frame] of runs.frames.entries()) {
     const count = runs.counts[run] ?? 0;
     for (let index = 0; index < count; index++, page++) {
@@ -85,8 +85,8 @@ export function* unpinMapped(io: IoAddressSpace, mapping: Mapping): Steps {
   }
   for (const lost of gone) yield* revokePages(io, mapping, lost, lost + 1);
   runs.unpin(space);
-  space.locked.uncharge(pageCount);
-  io.pinned.add(-pageCount * io.pageBytes);
+  space.locked.uncharge(end - first);
+  io.pinned.add(-(end - first) * io.pageBytes);
 }
 
 function* pinFrames(io: IoAddressSpace, mapping: Mapping, first: number, end: number, runs: FrameRuns): Steps<number> {
