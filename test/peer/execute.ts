@@ -139,13 +139,15 @@ class Execution {
   }
 }
 
-/** Resets the board, empties the memory that programs use, and runs `program`. One observation per step. */
-export async function execute(board: Board, program: Program): Promise<Observation[]> {
+/** Resets the board, empties the memory that programs use, and runs `program`; `observe` gets one observation a step. */
+export async function execute(
+  board: Board,
+  program: Program,
+  observe: (observation: Observation) => void,
+): Promise<void> {
   await board.reset();
   board.server.qtest.fill(COMMAND_QUEUE, POOL_END - COMMAND_QUEUE, 0);
   const execution = new Execution(board, program);
-  const seen: Observation[] = [];
-  for (const step of program.steps) seen.push(await execution.step(step));
+  for (const step of program.steps) observe(await execution.step(step));
   await board.server.qtest.settled();
-  return seen;
 }

@@ -87,6 +87,10 @@ export interface QueueSizes {
 }
 
 /** What was seen at a step: numbers as hexadecimal text, in the order in which they were read. */
-export type Observation = Readonly<Record<string, string>>;
+export interface Observation {
+  readonly result?: string;
+  readonly CMDQ_CONS?: string;
+  readonly [name: string]: string | undefined;
+}
 
 export type AnyStructure = Layout;

@@ -117,6 +117,11 @@ export class QtestClient {
     return taken;
   }
 
+  /** Whether the connection is lost. */
+  get gone(): boolean {
+    return this.#gone !== null;
+  }
+
   close(): void {
     this.#socket.destroy();
   }

@@ -182,6 +182,11 @@ export class PeerServer {
     return { status, ...this.#output() };
   }
 
+  /** Whether the connection is lost. */
+  get gone(): boolean {
+    return this.qtest.gone;
+  }
+
   /** Ends when the server does; for tests that end it in another way. */
   get exited(): Promise<number | null> {
     return this.#exit;

@@ -73,7 +73,7 @@ export const events: readonly Program[] = [
   program('events: a base off its alignment', (p) => {
     p.throughStage1(p.stage1());
     p.enable({ CR0: { EVENTQEN: 0 } })
-      .set('EVENTQ_BASE', EVENT_QUEUE + 0x20 + 4)
+      .set('EVENTQ_BASE', EVENT_QUEUE + 0x60 + 4)
       .set('CR0', 0xd);
     faults(p, 1);
     p.get('EVENTQ_PROD').look(EVENT_QUEUE, 96);

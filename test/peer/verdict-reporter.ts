@@ -1,0 +1,26 @@
+/** Says in the last line of a run what was compared with what. */
+
+import type { TestModule } from 'vitest/node';
+import type { Reporter } from 'vitest/reporters';
+import { DIFFERENCES } from './differences.ts';
+import { findQemu } from './server.ts';
+import { WRITTEN } from './written/written.ts';
+
+export default class VerdictReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    // After the other reporters' summary.
+    process.once('exit', () => process.stdout.write(`${verdict(modules)}\n`));
+  }
+}
+
+function verdict(modules: readonly TestModule[]): string {
+  const found = findQemu();
+  if (found === null) {
+    return 'peer: SKIPPED, no QEMU of version 10 or newer here: run scripts/get-qemu, or set FAULTLINE_QEMU';
+  }
+  const failed = modules.reduce((sum, module) => sum + [...module.children.allTests('failed')].length, 0);
+  const compared = `QEMU ${found.version}, ${WRITTEN.length} written programs`;
+  return failed === 0
+    ? `peer: agrees with ${compared} but for ${DIFFERENCES.length} documented differences`
+    : `peer: ${failed} tests failed against ${compared}`;
+}
