@@ -75,6 +75,8 @@ export class Interrupts {
   readonly #addressLimit: number;
   readonly #log: Log;
   readonly #payload = new DataView(new ArrayBuffer(8));
+  /** Bits in which GERROR and GERRORN differ. */
+  #active = 0;
 
   constructor(options: InterruptsOptions) {
     this.#registers = options.registers;
@@ -87,8 +89,12 @@ export class Interrupts {
 
   /** Whether global error `error` is active: GERROR and GERRORN differ. */
   active(error: Field): boolean {
-    const registers = this.#registers;
-    return error.of(registers.get(GERROR)) !== error.of(registers.get(GERRORN));
+    return error.of(this.#active) === 1;
+  }
+
+  /** Compares GERROR and GERRORN afresh: call when software wrote GERRORN. */
+  refresh(): void {
+    this.#active = (this.#registers.get(GERROR) ^ this.#registers.get(GERRORN)) >>> 0;
   }
 
   /** Activates a global error unless it is active already, and tells software (§7.5). */
@@ -96,6 +102,7 @@ export class Interrupts {
     if (this.active(error)) return;
     const registers = this.#registers;
     registers.set(GERROR, (registers.get(GERROR) ^ error.mask32) >>> 0);
+    this.refresh();
     this.#log.warn({ event: 'smmu.gerror', error: error.name });
     // A failed GERROR message is not told by another one (§7.5.1).
     if (error !== GERROR.MSI_GERROR_ABT_ERR) this.#notify(GLOBAL_ERROR);

@@ -27,7 +27,7 @@ export interface QueueOptions {
   readonly maxLog2: number;
 }
 
-/** Where a queue's entries are. The indexes live in its registers; base and size are fixed while it is enabled. */
+/** Where a queue's entries are, and its indexes. Base and size are fixed while it is enabled. */
 export class Queue {
   readonly entryBytes: number;
   readonly #registers: RegisterFile;
@@ -38,6 +38,8 @@ export class Queue {
   /** Bits of an index, its wrap flag included. */
   #indexMask = 1;
   #base = 0;
+  #prod = 0;
+  #cons = 0;
 
   constructor(options: QueueOptions) {
     this.entryBytes = options.entryBytes;
@@ -52,7 +54,7 @@ export class Queue {
     return this.#log2;
   }
 
-  /** Takes base and size from the base register; call whenever it is written. */
+  /** Takes base, size and indexes from the registers: call when the base is written and when the queue is enabled. */
   configure(): void {
     const { base, prod, cons } = this.#layout;
     const registers = this.#registers;
@@ -69,22 +71,34 @@ export class Queue {
     ] as const) {
       registers.setReadMask(register, (~field.mask32 | index) >>> 0);
     }
+    this.refresh();
   }
 
+  /** The producer's index, as its register has it. */
   get prod(): number {
-    return this.#layout.prod.WR.of(this.#registers.get(this.#layout.prod)) & this.#indexMask;
+    return this.#prod;
   }
 
   set prod(index: number) {
+    this.#prod = index;
     this.#registers.setField(this.#layout.prod, this.#layout.prod.WR, index);
   }
 
+  /** The consumer's index, as its register has it. */
   get cons(): number {
-    return this.#layout.cons.RD.of(this.#registers.get(this.#layout.cons)) & this.#indexMask;
+    return this.#cons;
   }
 
   set cons(index: number) {
+    this.#cons = index;
     this.#registers.setField(this.#layout.cons, this.#layout.cons.RD, index);
+  }
+
+  /** Takes the indexes from their registers: call when software wrote one of them. */
+  refresh(): void {
+    const { prod, cons } = this.#layout;
+    this.#prod = prod.WR.of(this.#registers.get(prod)) & this.#indexMask;
+    this.#cons = cons.RD.of(this.#registers.get(cons)) & this.#indexMask;
   }
 
   get empty(): boolean {

@@ -96,6 +96,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   readonly #control = new Control();
   readonly #translator: Translator;
   readonly #configuration: Configuration;
+  readonly #interrupts: Interrupts;
   readonly #commandRing: Queue;
   readonly #eventRing: Queue;
   readonly #pageRing: Queue;
@@ -131,6 +132,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
     const configuration = new Configuration({ registers, control, features, bus, translator });
     this.#configuration = configuration;
     const interrupts = new Interrupts({ registers, bus, lines: options.lines, features, log });
+    this.#interrupts = interrupts;
     this.#commandRing = new Queue({
       registers,
       bus,
@@ -317,19 +319,30 @@ export class Smmu implements MmioDevice, TranslationAgent {
     // The update is complete before software can look (§6.3.14.1).
     registers.onWrite(GBPA, (next) => registers.set(GBPA, (next & ~GBPA.Update.mask32) >>> 0));
     registers.onWrite(GERRORN, (next, previous) => this.#acknowledge(next, previous));
-    registers.onWrite(CMDQ_PROD, () => this.#commandQueue.kick());
+    registers.onWrite(CMDQ_PROD, () => {
+      this.#commandRing.refresh();
+      this.#commandQueue.kick();
+    });
+    registers.onWrite(CMDQ_CONS, () => this.#commandRing.refresh());
     registers.onWrite(CMDQ_BASE, () => this.#commandRing.configure());
     registers.onWrite(EVENTQ_BASE, () => this.#eventRing.configure());
     registers.onWrite(PRIQ_BASE, () => this.#pageRing.configure());
     registers.onWrite(GATOS_CTRL, (next) => {
       if (GATOS_CTRL.RUN.of(next) === 1) this.#atos.run();
     });
-    registers.onWrite(EVENTQ_CONS, () => this.#resumeRecording());
+    registers.onWrite(EVENTQ_PROD, () => this.#eventRing.refresh());
+    registers.onWrite(EVENTQ_CONS, () => {
+      this.#eventRing.refresh();
+      this.#resumeRecording();
+    });
+    registers.onWrite(PRIQ_PROD, () => this.#pageRing.refresh());
+    registers.onWrite(PRIQ_CONS, () => this.#pageRing.refresh());
   }
 
   /** Derived state, after the registers changed as a whole. */
   #refresh(): void {
     this.#control.refresh(this.#registers);
+    this.#interrupts.refresh();
     this.#commandRing.configure();
     this.#eventRing.configure();
     this.#pageRing.configure();
@@ -359,6 +372,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   /** GERRORN: what an error had stopped goes on (§7.1, §7.2.1). */
   #acknowledge(next: number, previous: number): void {
     const toggled = next ^ previous;
+    this.#interrupts.refresh();
     if (GERROR.EVENTQ_ABT_ERR.of(toggled) === 1) this.#resumeRecording();
     if (GERROR.CMDQ_ERR.of(toggled) === 1) this.#commandQueue.kick();
   }

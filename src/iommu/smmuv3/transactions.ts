@@ -72,6 +72,7 @@ export class Transactions {
   readonly #control: Control;
   readonly #configuration: Configuration;
   readonly #translator: Translator;
+  readonly #events: EventQueue;
   readonly #monitor: Pmcg;
   readonly #bus: Bus;
   readonly #trace: Trace;
@@ -90,6 +91,7 @@ export class Transactions {
     this.#control = options.control;
     this.#configuration = options.configuration;
     this.#translator = options.translator;
+    this.#events = options.events;
     this.#monitor = options.monitor;
     this.#bus = options.bus;
     this.#trace = options.trace;
@@ -257,13 +259,14 @@ export class Transactions {
   }
 
   #fault(request: MemoryRequest, event: EventType): Completion {
-    const { configuration, events, control } = this.#options;
+    const configuration = this.#configuration;
+    const events = this.#events;
     const streamId = request.requesterId;
     const origin = this.#origin;
     const translated = request.addressType === AddressType.TRANSLATED;
     if (event === EventType.F_TRANSL_FORBIDDEN) {
       translatedForbidden(events.view, streamId, this.#access);
-      events.record(control.SMMUEN && configuration.stream.MEV);
+      events.record(this.#control.SMMUEN && configuration.stream.MEV);
       return Completion.COMPLETER_ABORT;
     }
     if (origin === Origin.BYPASS) {
@@ -272,7 +275,8 @@ export class Transactions {
       return Completion.COMPLETER_ABORT;
     }
     if (origin === Origin.CONFIGURATION || origin === Origin.TRANSLATED) {
-      const recorded = translated ? control.REC_CFG_ATS : event !== EventType.C_BAD_STREAMID || control.RECINVSID;
+      const { REC_CFG_ATS, RECINVSID } = this.#control;
+      const recorded = translated ? REC_CFG_ATS : event !== EventType.C_BAD_STREAMID || RECINVSID;
       if (recorded) this.#recordConfiguration(event, streamId, this.#pasidOf(request));
       return Completion.COMPLETER_ABORT;
     }
@@ -280,8 +284,8 @@ export class Transactions {
   }
 
   #recordConfiguration(event: EventType, streamId: number, pasid: number): void {
-    const { configuration, events } = this.#options;
-    const { fetchAddress, badSubstream, stream } = configuration;
+    const events = this.#events;
+    const { fetchAddress, badSubstream, stream } = this.#configuration;
     configurationEvent(events.view, event, streamId, pasid, fetchAddress, badSubstream);
     // Before a valid STE is found there is no MEV to allow merging (§7.3.1 would permit it).
     events.record(event > EventType.C_BAD_STE && stream.MEV);
@@ -289,7 +293,8 @@ export class Transactions {
 
   /** A fault of translation, the CD's included: stalls, or ends as CD.A, R and STE.S2R say (§5.5). */
   #translationFault(request: MemoryRequest, event: EventType): Completion {
-    const { configuration, events, stalls } = this.#options;
+    const events = this.#events;
+    const configuration = this.#configuration;
     const { stream, descriptor } = configuration;
     const access = this.#access;
     const outcome = this.#origin === Origin.CONTEXT_FETCH ? configuration.stage2Fault : this.#outcome;
@@ -300,7 +305,7 @@ export class Transactions {
     // Split-stage ATS excludes S2S=1, so a Translated transaction never stalls.
     const stalling = configurable && !translated && (stage2 ? stream.S2S : descriptor?.S === true);
     if (stalling) {
-      const stag = stalls.hold(request, access.privileged, access.instruction, events.writable);
+      const stag = this.#options.stalls.hold(request, access.privileged, access.instruction, events.writable);
       if (stag >= 0) {
         markStalled(events.view, stag);
         events.record(false);
