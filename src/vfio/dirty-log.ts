@@ -25,19 +25,20 @@ export function stopDirtyLog(io: IoAddressSpace): void {
 }
 
 /**
- * Moves the marks of a mapping to bits `at...` of `target` and starts over. Writes that an old cached translation still
+ * Moves the marks of a mapping to the bits of `target` from `at` on and starts over. Writes that an old cached translation still
  * lets through are those of pages just reported, and are over when this returns.
  */
 export function* takeDirty(io: IoAddressSpace, mapping: Mapping, target: Uint8Array, at: number): Steps {
   const { dirty, faults } = mapping;
+  assign(target, at, mapping.pageCount, false);
   if (!mapping.writes) return;
   if (faults === null || dirty === null) {
-    setBits(target, at, mapping.pageCount);
+    assign(target, at, mapping.pageCount, true);
     return;
   }
   dirty.copyTo(target, at, 0, mapping.pageCount);
   dirty.clearRange(0, mapping.pageCount);
-  for (const page of mapping.pinCounts.keys()) setBits(target, at + page, 1);
+  for (const page of mapping.pinCounts.keys()) assign(target, at + page, 1, true);
   yield* writeProtect(io, mapping);
 }
 
@@ -82,14 +83,16 @@ function endOfRun(mapping: Mapping, faults: FaultState, page: number): number {
   return last;
 }
 
-function setBits(target: Uint8Array, start: number, count: number): void {
+/** Sets or clears `count` bits of `target` from `start` on, lowest bit of a byte first. */
+function assign(target: Uint8Array, start: number, count: number, on: boolean): void {
   for (let bit = start; bit < start + count; ) {
     if ((bit & 7) === 0 && start + count - bit >= 8) {
       const bytes = Math.floor((start + count - bit) / 8);
-      target.fill(0xff, bit >>> 3, (bit >>> 3) + bytes);
+      target.fill(on ? 0xff : 0, bit >>> 3, (bit >>> 3) + bytes);
       bit += bytes * 8;
     } else {
-      target[bit >>> 3] = (target[bit >>> 3] ?? 0) | (1 << (bit & 7));
+      const byte = target[bit >>> 3] ?? 0;
+      target[bit >>> 3] = on ? byte | (1 << (bit & 7)) : byte & ~(1 << (bit & 7));
       bit += 1;
     }
   }
