@@ -19,9 +19,6 @@ export interface MmioDevice {
   writeRegister(offset: number, size: AccessSize, data: DataView): BusStatus;
 }
 
-/** Sees an access to RAM that came over the bus, at the instant it takes effect: what devices and the SMMU do. */
-export type BusObserver = (address: number, length: number, write: boolean) => void;
-
 interface Region {
   readonly base: number;
   readonly end: number;
@@ -33,17 +30,9 @@ export class Bus {
   readonly memory: Memory;
   readonly #regions: Region[] = [];
   readonly #data = new DataView(new ArrayBuffer(8));
-  #observer: BusObserver | null = null;
 
   constructor(memory: Memory) {
     this.memory = memory;
-  }
-
-  /**
-   * Lets `observer` see every block access to RAM, or nobody. CPUs and walks use {@link Memory} itself and are not seen.
-   */
-  watch(observer: BusObserver | null): void {
-    this.#observer = observer;
   }
 
   /** Places `device` at `[base, base + size)`. */
@@ -64,7 +53,6 @@ export class Bus {
   /** Copies `length` bytes at `address` into `target` at `at`; register ranges are read in naturally aligned accesses. */
   read(address: number, target: Uint8Array, at: number, length: number): BusStatus {
     if (this.memory.contains(address, length)) {
-      this.#observer?.(address, length, false);
       this.memory.read(address, target, at, length);
       return BusStatus.OK;
     }
@@ -78,7 +66,6 @@ export class Bus {
   /** Copies `source[at, at + length)` to `address`; register ranges are written in naturally aligned accesses. */
   write(address: number, source: Uint8Array, at: number, length: number): BusStatus {
     if (this.memory.contains(address, length)) {
-      this.#observer?.(address, length, true);
       this.memory.write(address, source, at, length);
       return BusStatus.OK;
     }

@@ -130,10 +130,11 @@ export class PcieFunction implements Downstream {
   }
 
   /** For the root complex: connects the link. `moved` is called when a BAR or the command register changed. */
-  attachLink(link: Link | null, moved: () => void): void {
+  attachLink(link: Link, moved: () => void): void {
+    assert(this.#link === null, `${this.name} is plugged in once`);
     this.#link = link;
-    this.#moved = link === null ? null : moved;
-    if (link !== null) this.plugged(link);
+    this.#moved = moved;
+    this.plugged(link);
   }
 
   /** Called when the function got its link. */

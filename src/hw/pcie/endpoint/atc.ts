@@ -35,6 +35,11 @@ export function flagsOf(answer: TranslationCompletion): number {
   );
 }
 
+/** Where an answer sends `page`: it may name any page of the block that it translates. */
+export function translatedPage(answer: TranslationCompletion, page: number): number {
+  return answer.page - (answer.page % answer.pages) + (page % answer.pages);
+}
+
 export class TranslationCache {
   readonly capacity: number;
   readonly #lru: boolean;
@@ -121,7 +126,7 @@ export class TranslationCache {
     this.#free = this.#chain[entry] ?? NONE;
     this.#pasid[entry] = tag;
     this.#from[entry] = from;
-    this.#to[entry] = answer.page - (answer.page % answer.pages);
+    this.#to[entry] = translatedPage(answer, from);
     this.#order[entry] = order;
     this.#flags[entry] = flagsOf(answer);
     const bucket = this.#hash(tag, from, order);
@@ -159,7 +164,8 @@ export class TranslationCache {
     if (this.#size === 0) return;
     // Few pages: look each up. Many: look at each entry.
     if (!global && pages * this.#orders.length <= this.capacity) {
-      for (const order of [...this.#orders]) {
+      // Removal replaces the list of orders; this one stays as it is.
+      for (const order of this.#orders) {
         const step = 2 ** order;
         for (let from = page - (page % step); from < page + pages; from += step) {
           const entry = this.#find(pasid, from, order);

@@ -215,6 +215,26 @@ describe('translated requests', () => {
     expect(contents(b, 5, 0, 1)).toEqual(Uint8Array.of(1));
   });
 
+  test('an invalidation of one page of a block voids a translation under way for another page of it', () => {
+    const b = bench({ ats: true }, { linkNs: 100 });
+    const translate = b.agent.translate.bind(b.agent);
+    b.agent.map(5, true);
+    b.agent.translate = (request) => {
+      translate(request);
+      request.answer.pages = 8;
+    };
+    b.load(5, 0, 8);
+    b.run(50);
+    b.target.invalidate({ page: 7, pages: 1, pasid: NO_PASID, global: false }, () => {});
+    b.run();
+    expect(b.dma.counters.staleTranslations).toBe(1);
+    b.load(5, 0, 8);
+    b.run(b.clock.now + 50);
+    b.target.invalidate({ page: 8, pages: 1, pasid: NO_PASID, global: false }, () => {});
+    b.run();
+    expect(b.dma.counters.staleTranslations).toBe(1);
+  });
+
   test('an invalidation is complete when no access uses the translation any more', () => {
     const b = bench({ ats: true }, { linkNs: 100, agent: { memoryNs: 500 } });
     b.agent.map(5, true);
@@ -523,6 +543,31 @@ describe('giving up', () => {
     b.run();
     expect(b.finished).toEqual([]);
     expect(b.target.pageRequests?.outstanding).toBe(0);
+  });
+
+  test('a completion that gives up everything spares nobody, however the rest was to go on', () => {
+    const b = bench({ ats: true }, { linkNs: 100 });
+    b.agent.map(5, true);
+    let first = true;
+    const heard: string[] = [];
+    const start = (name: string, page: number) => {
+      const transfer = new DmaTransfer(() => {
+        heard.push(name);
+        if (!first) return;
+        first = false;
+        b.dma.abandon();
+        start('after', 6);
+        start('after that', 6);
+      });
+      b.dma.start(transfer.prepare(false, page, 0, new Uint8Array(8), 0, 8));
+    };
+    // Both behind one refused translation: the first to fail gives up, with the other still to be told.
+    start('opener', 7);
+    start('follower', 7);
+    b.agent.map(6, false);
+    b.run();
+    expect(heard).toEqual(['follower', 'after', 'after that']);
+    expect(b.dma.busy).toBe(false);
   });
 
   test('a function level reset at any instant leaves nothing behind and everything usable', () => {

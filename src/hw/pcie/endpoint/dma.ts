@@ -7,14 +7,16 @@
  */
 import { assert } from '../../../assert.ts';
 import type { Clock } from '../../../sim/clock.ts';
+import type { Log } from '../../../sim/log.ts';
 import type { AtsCapability } from '../capability/ats.ts';
 import type { PasidCapability } from '../capability/pasid.ts';
 import type { Link } from '../function.ts';
 import { AddressType, Completion, type InvalidateRequest, NO_PASID, ResponseCode, type Upstream } from '../tlp.ts';
-import { flagsOf, PERMISSIONS, Permission, type TranslationCache, UNTRANSLATED_ONLY } from './atc.ts';
+import { flagsOf, PERMISSIONS, Permission, type TranslationCache, translatedPage, UNTRANSLATED_ONLY } from './atc.ts';
 import { DmaCounters } from './dma-counters.ts';
 import { type Drain, Lane, type LaneOwner, Phase } from './dma-lane.ts';
-import { type AccessObserver, DmaOutcome, type DmaTransfer } from './dma-transfer.ts';
+import type { DmaEngineOptions } from './dma-options.ts';
+import { type AccessObserver, DMA_OUTCOMES, DmaOutcome, type DmaTransfer } from './dma-transfer.ts';
 import { LatencyRecorder } from './latency-recorder.ts';
 import { PageOpeners } from './page-openers.ts';
 import type { PageRequestUnit } from './page-request-unit.ts';
@@ -22,24 +24,6 @@ import type { PageRequestUnit } from './page-request-unit.ts';
 const PAGE_BYTES = 4096;
 /** Pages of the 64-bit address space; a transfer wraps there. */
 const PAGES = 2 ** 52;
-
-export interface DmaEngineOptions {
-  readonly clock: Clock;
-  /** Pages on their way at one time. */
-  readonly lanes: number;
-  /** ATS needs a cache and its capability; without them every request is untranslated. */
-  readonly ats?: AtsCapability | undefined;
-  readonly cache?: TranslationCache | undefined;
-  readonly pasid?: PasidCapability | undefined;
-  readonly pageRequests?: PageRequestUnit | undefined;
-  /** Success responses without a translation after which an access gives up; defaults to 32. */
-  readonly maxRetries?: number;
-  /** Pause before the second and later retries, doubling up to 64 times this; defaults to 500 ns. */
-  readonly retryPauseNs?: number;
-  readonly observe?: AccessObserver | undefined;
-  /** Told of completions that are not Success. */
-  readonly noteAbort?: (status: Completion) => void;
-}
 
 export class DmaEngine implements LaneOwner {
   readonly #clock: Clock;
@@ -51,6 +35,8 @@ export class DmaEngine implements LaneOwner {
   readonly #retryPauseNs: number;
   readonly #observe: AccessObserver | null;
   readonly #noteAbort: ((status: Completion) => void) | null;
+  readonly #name: string;
+  readonly #log: Log | null;
   readonly #lanes: readonly Lane[];
   readonly #free: Lane[];
   readonly #openers = new PageOpeners();
@@ -77,6 +63,8 @@ export class DmaEngine implements LaneOwner {
     this.#retryPauseNs = options.retryPauseNs ?? 500;
     this.#observe = options.observe ?? null;
     this.#noteAbort = options.noteAbort ?? null;
+    this.#name = options.name ?? '';
+    this.#log = options.log ?? null;
     this.#lanes = Array.from({ length: options.lanes }, () => new Lane(this));
     this.#free = [...this.#lanes].reverse();
     assert(this.#ats === null || this.#cache !== null, 'ATS needs a translation cache');
@@ -289,7 +277,7 @@ export class DmaEngine implements LaneOwner {
     // They go after this access, in the order in which they came.
     const followers = this.#openers.close(lane);
     if (answer.untranslatedOnly) this.#accessUntranslated(lane);
-    else this.#accessTranslated(lane, answer.page + offsetInBlock(lane.wantedPage, answer.pages, answer.page));
+    else this.#accessTranslated(lane, translatedPage(answer, lane.wantedPage));
     this.#resume(followers, DmaOutcome.DONE, 0);
   }
 
@@ -315,6 +303,7 @@ export class DmaEngine implements LaneOwner {
     unit.request(lane);
   }
 
+  /** For lanes: the page request was answered. */
   pageAnswered(lane: Lane, code: ResponseCode): void {
     if (code !== ResponseCode.SUCCESS) {
       this.#fail(lane, code === ResponseCode.INVALID_REQUEST ? DmaOutcome.INVALID : DmaOutcome.FAILURE);
@@ -368,6 +357,7 @@ export class DmaEngine implements LaneOwner {
     }
   }
 
+  /** For lanes: the stalled request completed. */
   stallEnded(lane: Lane, status: Completion): void {
     assert(lane.phase === Phase.STALL, 'only a stalled request completes later');
     lane.status = status;
@@ -380,6 +370,7 @@ export class DmaEngine implements LaneOwner {
     this.#clock.after(lane.latencyNs + (lane.write ? 0 : this.#linkNs), lane.due);
   }
 
+  /** For lanes: the latency is over. */
   laneDue(lane: Lane): void {
     if (lane.transfer === null) {
       this.#release(lane);
@@ -417,6 +408,15 @@ export class DmaEngine implements LaneOwner {
 
   #fail(lane: Lane, outcome: DmaOutcome): void {
     this.counters.aborted += 1;
+    this.#log?.info({
+      event: 'dma.abort',
+      device: this.#name,
+      page: lane.wantedPage,
+      pasid: lane.space,
+      write: lane.wantsWrite,
+      outcome: DMA_OUTCOMES[outcome],
+      retries: lane.attempts,
+    });
     const { transfer } = lane;
     lane.outcome = outcome;
     if (transfer !== null) {
@@ -430,13 +430,16 @@ export class DmaEngine implements LaneOwner {
   #end(lane: Lane): void {
     const { transfer } = lane;
     const { outcome, need } = lane;
+    const generation = this.#generation;
     const followers = lane.opener ? this.#openers.close(lane) : null;
     this.#release(lane);
     if (followers !== null) this.#resume(followers, outcome, need);
-    if (transfer !== null) {
+    if (transfer !== null && generation !== this.#generation) {
+      // A completion above made the device give up everything, this transfer too.
+      transfer.busy = false;
+    } else if (transfer !== null) {
       transfer.lanes -= 1;
-      // `busy` is false when a completion above made the device give up everything.
-      if (transfer.lanes === 0 && transfer.issued === transfer.length && transfer.busy) transfer.finish();
+      if (transfer.lanes === 0 && transfer.issued === transfer.length) transfer.finish();
     }
     this.#pump();
   }
@@ -493,8 +496,3 @@ export class DmaEngine implements LaneOwner {
 }
 
 const NO_BYTES = new Uint8Array(0);
-
-/** What to add to a block's answer so that it names the page asked for: the answer may name any page of the block. */
-function offsetInBlock(page: number, pages: number, answered: number): number {
-  return (page % pages) - (answered % pages);
-}

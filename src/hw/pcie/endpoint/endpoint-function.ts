@@ -87,6 +87,8 @@ export class EndpointFunction extends PcieFunction {
       retryPauseNs: options.retryPauseNs ?? 500,
       observe: options.observe,
       noteAbort: (status) => this.noteAbort(status),
+      name: options.name,
+      log: options.log,
     });
   }
 
