@@ -163,7 +163,7 @@ export class Ats {
   #forbidden(request: TranslationRequest): Completion {
     const { events, control, configuration } = this.#options;
     translationRequestForbidden(events.view, request.requesterId, request.pasid);
-    events.record(control.SMMUEN && configuration.stream.MEV);
+    events.record(control.SMMUEN && configuration.stream.MEV, request.latencyNs);
     return Completion.UNSUPPORTED_REQUEST;
   }
 
@@ -176,7 +176,7 @@ export class Ats {
     if (recorded) {
       const { fetchAddress, badSubstream, stream } = configuration;
       configurationEvent(events.view, event, request.requesterId, request.pasid, fetchAddress, badSubstream);
-      events.record(event > EventType.C_BAD_STE && stream.MEV);
+      events.record(event > EventType.C_BAD_STE && stream.MEV, request.latencyNs);
     }
     return Completion.COMPLETER_ABORT;
   }
@@ -190,7 +190,7 @@ export class Ats {
       access.offset = 0;
       access.write = !request.noWrite;
       translationEvent(events.view, event, request.requesterId, request.pasid, access, outcome);
-      events.record(configuration.stream.MEV);
+      events.record(configuration.stream.MEV, request.latencyNs);
     }
     return Completion.COMPLETER_ABORT;
   }

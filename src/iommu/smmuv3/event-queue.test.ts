@@ -79,6 +79,17 @@ describe('interrupts', () => {
     expect(board.wires.event).toBe(2);
   });
 
+  test('wait for the access to get so far, and for the record', () => {
+    const board = faulting({}, { profile: 'kunpeng920' });
+    const dma = new Dma(8, 1);
+    dma.latencyNs = 100;
+    board.smmu.memory(dma);
+    expect([board.read(EVENTQ_PROD), board.wires.event]).toEqual([1, 0]);
+    board.clock.fireNext();
+    // Link 100; look-up 5, STE and CD 90 each, one descriptor 45; record 90.
+    expect([board.clock.now, board.wires.event]).toEqual([100 + 5 + 180 + 45 + 90, 1]);
+  });
+
   test('may be messages too; an aborted one is MSI_EVENTQ_ABT_ERR', () => {
     const board = new SmmuBoard();
     board.stage1(8, TABLES);

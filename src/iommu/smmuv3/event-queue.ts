@@ -92,9 +92,10 @@ export class EventQueue {
 
   /**
    * Records the event in {@link view}. `mergeable` says that STE.MEV allows merging; a stall record never merges. The
-   * caller keeps a stalled transaction whose record was discarded.
+   * caller keeps a stalled transaction whose record was discarded. `elapsedNs` is what the transaction spent on its way
+   * until now: the interrupt cannot come sooner.
    */
-  record(mergeable: boolean): Recorded {
+  record(mergeable: boolean, elapsedNs = 0): Recorded {
     const counts = this.#counts;
     const stall = EventRecord.Stall.get(this.view) === 1;
     // A stalled transaction without a record is retried later and counts then (§7.2.1).
@@ -105,12 +106,12 @@ export class EventQueue {
       this.#settle();
       return Recorded.MERGED;
     }
-    const outcome = this.#write(mergeable && !stall);
+    const outcome = this.#write(mergeable && !stall, elapsedNs);
     this.#settle();
     return outcome;
   }
 
-  #write(mergeable: boolean): Recorded {
+  #write(mergeable: boolean, elapsedNs: number): Recorded {
     const queue = this.#queue;
     const interrupts = this.#interrupts;
     const counts = this.#counts;
@@ -136,8 +137,9 @@ export class EventQueue {
     const { log, recordWriteNs, clock } = this.#options;
     if (log.levelVal <= LOG_INFO) this.#log(index);
     if (used === 0) {
-      if (recordWriteNs === 0) interrupts.eventQueue();
-      else clock.after(recordWriteNs, () => interrupts.eventQueue());
+      const delayNs = elapsedNs + recordWriteNs;
+      if (delayNs === 0) interrupts.eventQueue();
+      else clock.after(delayNs, () => interrupts.eventQueue());
     }
     return Recorded.WRITTEN;
   }

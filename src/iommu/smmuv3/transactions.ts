@@ -266,29 +266,30 @@ export class Transactions {
     const translated = request.addressType === AddressType.TRANSLATED;
     if (event === EventType.F_TRANSL_FORBIDDEN) {
       translatedForbidden(events.view, streamId, this.#access);
-      events.record(this.#control.SMMUEN && configuration.stream.MEV);
+      events.record(this.#control.SMMUEN && configuration.stream.MEV, request.latencyNs);
       return Completion.COMPLETER_ABORT;
     }
     if (origin === Origin.BYPASS) {
       bypassSizeEvent(events.view, streamId, this.#pasidOf(request), this.#access);
-      events.record(configuration.stream.MEV);
+      events.record(configuration.stream.MEV, request.latencyNs);
       return Completion.COMPLETER_ABORT;
     }
     if (origin === Origin.CONFIGURATION || origin === Origin.TRANSLATED) {
       const { REC_CFG_ATS, RECINVSID } = this.#control;
       const recorded = translated ? REC_CFG_ATS : event !== EventType.C_BAD_STREAMID || RECINVSID;
-      if (recorded) this.#recordConfiguration(event, streamId, this.#pasidOf(request));
+      if (recorded) this.#recordConfiguration(event, request);
       return Completion.COMPLETER_ABORT;
     }
     return this.#translationFault(request, event);
   }
 
-  #recordConfiguration(event: EventType, streamId: number, pasid: number): void {
+  #recordConfiguration(event: EventType, request: MemoryRequest): void {
     const events = this.#events;
     const { fetchAddress, badSubstream, stream } = this.#configuration;
-    configurationEvent(events.view, event, streamId, pasid, fetchAddress, badSubstream);
+    const pasid = this.#pasidOf(request);
+    configurationEvent(events.view, event, request.requesterId, pasid, fetchAddress, badSubstream);
     // Before a valid STE is found there is no MEV to allow merging (§7.3.1 would permit it).
-    events.record(event > EventType.C_BAD_STE && stream.MEV);
+    events.record(event > EventType.C_BAD_STE && stream.MEV, request.latencyNs);
   }
 
   /** A fault of translation, the CD's included: stalls, or ends as CD.A, R and STE.S2R say (§5.5). */
@@ -308,12 +309,12 @@ export class Transactions {
       const stag = this.#options.stalls.hold(request, access.privileged, access.instruction, events.writable);
       if (stag >= 0) {
         markStalled(events.view, stag);
-        events.record(false);
+        events.record(false, request.latencyNs);
       }
       return Completion.PENDING;
     }
     const recorded = !configurable || (stage2 ? stream.S2R : descriptor?.R === true);
-    if (recorded) events.record(stream.MEV);
+    if (recorded) events.record(stream.MEV, request.latencyNs);
     const aborts = !configurable || stage2 || descriptor?.A !== false;
     if (aborts) return Completion.COMPLETER_ABORT;
     readAsZero(request);
