@@ -19,7 +19,7 @@ export interface DmaEngineOptions {
   readonly pageRequests?: PageRequestUnit | undefined;
   /** Success responses without a translation after which an access gives up; defaults to 32. */
   readonly maxRetries?: number;
-  /** Pause before the second and later retries, doubling up to 64 times this; defaults to 500 ns. */
+  /** Pause before a page is requested again, doubling up to 64 times this; defaults to 500 ns. */
   readonly retryPauseNs?: number;
   readonly observe?: AccessObserver | undefined;
   /** Told of completions that are not Success. */

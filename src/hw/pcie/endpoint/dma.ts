@@ -298,6 +298,15 @@ export class DmaEngine implements LaneOwner {
       lane.waitSinceNs = this.#clock.now;
       this.counters.pageRequests += 1;
     }
+    if (lane.attempts === 0) {
+      this.#requestPage(lane, unit);
+      return;
+    }
+    lane.phase = Phase.PAUSE;
+    this.#clock.after(this.#retryPauseNs * 2 ** Math.min(lane.attempts - 1, 6), lane.due);
+  }
+
+  #requestPage(lane: Lane, unit: PageRequestUnit): void {
     lane.phase = Phase.PAGE;
     lane.pasid = lane.space;
     unit.request(lane);
@@ -309,13 +318,9 @@ export class DmaEngine implements LaneOwner {
       this.#fail(lane, code === ResponseCode.INVALID_REQUEST ? DmaOutcome.INVALID : DmaOutcome.FAILURE);
       return;
     }
+    // At once: what is mapped may be reclaimed again. The pause of a retry comes before the next request.
     lane.attempts += 1;
-    if (lane.attempts === 1) {
-      this.#translate(lane);
-      return;
-    }
-    lane.phase = Phase.PAUSE;
-    this.#clock.after(this.#retryPauseNs * 2 ** Math.min(lane.attempts - 2, 6), lane.due);
+    this.#translate(lane);
   }
 
   #accessTranslated(lane: Lane, page: number): void {
@@ -379,8 +384,10 @@ export class DmaEngine implements LaneOwner {
       this.#accessed(lane);
     } else if (lane.phase === Phase.TRANSLATION) {
       this.#translated(lane);
+    } else if (this.#pageRequests?.usable === true) {
+      this.#requestPage(lane, this.#pageRequests);
     } else {
-      this.#translate(lane);
+      this.#fail(lane, DmaOutcome.FAILURE);
     }
   }
 
