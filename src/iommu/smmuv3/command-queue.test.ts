@@ -26,8 +26,12 @@ describe('consumption', () => {
 
   test('a full queue is consumed whole', () => {
     const board = enabled();
+    board.command(...new Array(15).fill(NOP));
+    expect(board.wakeUps).toBe(0);
     board.command(...new Array(16).fill(NOP));
-    expect(board.read(CMDQ_CONS)).toBe(0x10);
+    expect(board.read(CMDQ_CONS)).toBe(0x1f);
+    // It is no longer full: who waits for room in WFE is woken (§4.1.2).
+    expect(board.wakeUps).toBe(1);
   });
 
   test('a queue of one entry works', () => {

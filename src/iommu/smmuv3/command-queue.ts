@@ -154,9 +154,12 @@ export class CommandQueue {
   }
 
   #consume(): void {
-    const { queue } = this.#options;
+    const { queue, features, sendEvent } = this.#options;
     this.#consumed += 1;
+    const wasFull = queue.full;
     queue.cons = advance(queue.cons, queue.log2);
+    // Whoever waits for room in WFE may look again (§4.1.2).
+    if (wasFull && features.SEV === 1) sendEvent();
   }
 
   /** CONS stays at the command; ERR is there before the error is (§7.1). */

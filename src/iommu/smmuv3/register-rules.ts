@@ -205,8 +205,7 @@ export const REGISTER_RULES: readonly RegisterRule[] = [
   { register: PRIQ_IRQ_CFG1, present: withMsiAndPri, guards: [{ open: quiet(IRQ_CTRL.PRIQ_IRQEN) }] },
   {
     register: PRIQ_IRQ_CFG2,
-    present: withPri,
-    fields: { MemAttr: withMsi, SH: withMsi },
+    present: withMsiAndPri,
     guards: [{ open: quiet(IRQ_CTRL.PRIQ_IRQEN) }],
   },
   {

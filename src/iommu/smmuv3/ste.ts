@@ -207,8 +207,8 @@ function eatsIllegal(view: DataView, at: number, features: Features, config: num
   if (eats === Eats.DISABLED) return false;
   const stalls = STE.S2S.get(view, at) === 1;
   if (eats === Eats.SPLIT_STAGE) return config !== SteConfig.NESTED || stalls || features.NS1ATS === 1;
-  // EATS=0b11 has this rule in its field's text only (§5.2 EATS).
-  return stalls && config >= SteConfig.STAGE_2;
+  // Without DPT, which is not modelled, 0b11 is reserved and acts as 0b00 (§5.2 EATS).
+  return eats === Eats.ENABLED && stalls && config >= SteConfig.STAGE_2;
 }
 
 function stage1Illegal(view: DataView, at: number, features: Features): boolean {
