@@ -7,19 +7,32 @@ export interface Timer {
   cancel(): void;
 }
 
+/** How many entries of a heap were cancelled and are still in it. */
+interface Tally {
+  cancelled: number;
+}
+
+/** Fewer cancelled entries than this are not worth a sweep. */
+const SWEEP_FROM = 1024;
+
 class Entry implements Timer {
   readonly at: number;
   readonly sequence: number;
+  readonly #tally: Tally;
+  /** Null once it has run or was cancelled. */
   callback: (() => void) | null;
 
-  constructor(at: number, sequence: number, callback: () => void) {
+  constructor(at: number, sequence: number, callback: () => void, tally: Tally) {
     this.at = at;
     this.sequence = sequence;
     this.callback = callback;
+    this.#tally = tally;
   }
 
   cancel(): void {
+    if (this.callback === null) return;
     this.callback = null;
+    this.#tally.cancelled += 1;
   }
 
   before(other: Entry): boolean {
@@ -32,6 +45,7 @@ export class Clock {
   #now = 0;
   #sequence = 0;
   readonly #heap: Entry[] = [];
+  readonly #tally: Tally = { cancelled: 0 };
 
   /** Virtual nanoseconds since the run began; an integer. */
   get now(): number {
@@ -41,7 +55,8 @@ export class Clock {
   /** Calls `callback` once, `delayNs` (rounded up to a whole nanosecond) from now. */
   after(delayNs: number, callback: () => void): Timer {
     assert(delayNs >= 0 && delayNs < Number.MAX_SAFE_INTEGER, `a delay is not negative: ${delayNs}`);
-    const entry = new Entry(this.#now + Math.ceil(delayNs), this.#sequence++, callback);
+    const entry = new Entry(this.#now + Math.ceil(delayNs), this.#sequence++, callback, this.#tally);
+    if (this.#tally.cancelled > SWEEP_FROM && this.#tally.cancelled * 2 > this.#heap.length) this.#sweep();
     this.#push(entry);
     return entry;
   }
@@ -51,6 +66,7 @@ export class Clock {
     for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
       if (first.callback !== null) return first.at;
       this.#pop();
+      this.#tally.cancelled -= 1;
     }
     return Number.POSITIVE_INFINITY;
   }
@@ -61,7 +77,9 @@ export class Clock {
     const entry = this.#pop();
     if (entry === undefined || entry.callback === null) return false;
     this.#now = entry.at;
-    entry.callback();
+    const { callback } = entry;
+    entry.callback = null;
+    callback();
     return true;
   }
 
@@ -69,6 +87,17 @@ export class Clock {
   advanceTo(instantNs: number): void {
     assert(instantNs >= this.#now && this.next >= instantNs, 'time never skips a callback');
     this.#now = instantNs;
+  }
+
+  /** Forgets cancelled entries: time-outs are set far ahead and nearly all of them are cancelled. */
+  #sweep(): void {
+    const heap = this.#heap;
+    let kept = 0;
+    for (const entry of heap) if (entry.callback !== null) heap[kept++] = entry;
+    heap.length = kept;
+    // A sorted array is a heap.
+    heap.sort((a, b) => (a.before(b) ? -1 : 1));
+    this.#tally.cancelled = 0;
   }
 
   #push(entry: Entry): void {

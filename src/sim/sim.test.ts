@@ -51,6 +51,25 @@ describe('clock', () => {
   });
 });
 
+test('cancelled timers are forgotten, and the others fire as if they had never been', () => {
+  const clock = new Clock();
+  const random = new Random(9);
+  const fired: [number, number][] = [];
+  const kept: [number, number][] = [];
+  for (let i = 0; i < 20_000; i++) {
+    const at = random.below(1000);
+    const timer = clock.after(at, () => fired.push([at, i]));
+    if (random.chance(0.9)) {
+      timer.cancel();
+      timer.cancel();
+    } else {
+      kept.push([at, i]);
+    }
+  }
+  while (clock.fireNext());
+  expect(fired).toEqual(kept.sort(([a, i], [b, j]) => a - b || i - j));
+});
+
 describe('tasks', () => {
   test('delays pass in virtual time and results are joined', () => {
     const { clock, scheduler } = simulation();

@@ -80,7 +80,7 @@ export class EventSink implements RecordSink<PendingGroup> {
       const name = EVENT_NAMES.get(type);
       this.#log.debug({ event: 'smmu.stall', type: name, streamId, pasid, stag, stage, page, read, write: !read });
     }
-    return this.#service.stalled({ device, index: stag, pasid, pages: [fault], notBeforeNs, stage });
+    return this.#service.stalled(device, stag, pasid, fault, notBeforeNs, stage);
   }
 
   *serve(work: PendingGroup): Steps {

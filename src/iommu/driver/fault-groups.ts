@@ -22,8 +22,8 @@ export class PartialGroup {
   }
 }
 
-/** What is known of a group when it is whole. */
-export interface GroupOrigin {
+/** A whole group, answered once. */
+export class PendingGroup {
   readonly device: SmmuDevice;
   readonly origin: 'stall' | 'pri';
   /** Page request group index, or the stall tag. */
@@ -33,18 +33,6 @@ export interface GroupOrigin {
   readonly receivedNs: number;
   readonly notBeforeNs: number;
   /** The stage that faulted, as an event says; 0 for page requests, which do not. */
-  readonly stage: 0 | 1 | 2;
-}
-
-/** A whole group, answered once. */
-export class PendingGroup implements GroupOrigin {
-  readonly device: SmmuDevice;
-  readonly origin: 'stall' | 'pri';
-  readonly index: number;
-  readonly pasid: number;
-  readonly pages: readonly PageFault[];
-  readonly receivedNs: number;
-  readonly notBeforeNs: number;
   readonly stage: 0 | 1 | 2;
   /** What handlers were given: more than one where stage 1 and stage 2 are served apart. */
   readonly parts: DeliveredGroup[] = [];
@@ -56,15 +44,24 @@ export class PendingGroup implements GroupOrigin {
   finished = false;
   deadlineNs = 0;
 
-  constructor(from: GroupOrigin) {
-    this.device = from.device;
-    this.origin = from.origin;
-    this.index = from.index;
-    this.pasid = from.pasid;
-    this.pages = from.pages;
-    this.receivedNs = from.receivedNs;
-    this.notBeforeNs = from.notBeforeNs;
-    this.stage = from.stage;
+  constructor(
+    device: SmmuDevice,
+    origin: 'stall' | 'pri',
+    index: number,
+    pasid: number,
+    pages: readonly PageFault[],
+    receivedNs: number,
+    notBeforeNs: number,
+    stage: 0 | 1 | 2,
+  ) {
+    this.device = device;
+    this.origin = origin;
+    this.index = index;
+    this.pasid = pasid;
+    this.pages = pages;
+    this.receivedNs = receivedNs;
+    this.notBeforeNs = notBeforeNs;
+    this.stage = stage;
   }
 
   /** Names the group among those of its device. */

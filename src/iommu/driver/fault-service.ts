@@ -10,8 +10,8 @@ import { PriResponse } from '../spec/commands.layout.ts';
 import type { CommandQueue } from './command-queue.ts';
 import type { DriverCounters } from './counters.ts';
 import type { SmmuDevice } from './device.ts';
-import { DeliveredGroup, type GroupOrigin, PartialGroup, PendingGroup, worse } from './fault-groups.ts';
-import { sharesOf } from './fault-shares.ts';
+import { DeliveredGroup, PartialGroup, PendingGroup, worse } from './fault-groups.ts';
+import { type Share, sharesOf } from './fault-shares.ts';
 import type { Invalidation } from './invalidation.ts';
 
 export interface FaultServiceOptions {
@@ -78,9 +78,8 @@ export class FaultService {
     device.partial.delete(request.groupIndex);
     device.partialRequests -= partial.pages.length;
     const { pasid, pages, notBeforeNs } = partial;
-    const receivedNs = this.#options.clock.now;
-    const index = request.groupIndex;
-    const whole = new PendingGroup({ device, origin: 'pri', index, pasid, pages, receivedNs, notBeforeNs, stage: 0 });
+    const { now } = this.#options.clock;
+    const whole = new PendingGroup(device, 'pri', request.groupIndex, pasid, pages, now, notBeforeNs, 0);
     if (device.pending.has(whole.key)) {
       // Its index is in use: the answer to the first one is the only one that the function can tell.
       this.#violation(device, request, partial, 'index');
@@ -93,11 +92,18 @@ export class FaultService {
   }
 
   /** A stalled access as a whole group. */
-  stalled(from: Omit<GroupOrigin, 'origin' | 'receivedNs'>): PendingGroup {
+  stalled(
+    device: SmmuDevice,
+    stag: number,
+    pasid: number,
+    page: PageFault,
+    notBeforeNs: number,
+    stage: 1 | 2,
+  ): PendingGroup {
     const { counters, clock } = this.#options;
     counters.groups += 1;
     counters.pages += 1;
-    return new PendingGroup({ ...from, origin: 'stall', receivedNs: clock.now });
+    return new PendingGroup(device, 'stall', stag, pasid, [page], clock.now, notBeforeNs, stage);
   }
 
   /** Gives a whole group to whoever serves it; answers it where nobody does. */
@@ -108,11 +114,12 @@ export class FaultService {
       counters.cancelled += 1;
       return;
     }
+    assert(!device.pending.has(whole.key), 'no two pending groups of a device have one name');
     device.pending.set(whole.key, whole);
     if (log.isLevelEnabled('debug')) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
     const broken = whole.response !== 'success';
     const shares = broken || device.stopping.has(whole.pasid) ? [] : sharesOf(whole);
-    if (shares.length === 0 || shares.some((share) => share.domain.handler === null)) {
+    if (!areServed(shares)) {
       if (!broken) counters.unclaimed += 1;
       yield* this.#finish(whole, 'invalid');
       return;
@@ -243,6 +250,12 @@ export class FaultService {
       });
     }
   }
+}
+
+/** Whether every share has a handler; no share at all is nobody's. */
+function areServed(shares: readonly Share[]): boolean {
+  for (const { domain } of shares) if (domain.handler === null) return false;
+  return shares.length > 0;
 }
 
 function isQuiet(device: SmmuDevice, pasid: number | undefined): boolean {
