@@ -90,6 +90,15 @@ describe('interrupts', () => {
     expect([board.clock.now, board.wires.event]).toEqual([100 + 5 + 180 + 45 + 90, 1]);
   });
 
+  test('on their way do not come once they are disabled', () => {
+    const board = faulting({}, { profile: 'kunpeng920' });
+    fault(board, 1);
+    board.write(IRQ_CTRL, 0b011);
+    board.write(IRQ_CTRL, 0b111);
+    while (board.clock.fireNext());
+    expect(board.wires.event).toBe(0);
+  });
+
   test('may be messages too; an aborted one is MSI_EVENTQ_ABT_ERR', () => {
     const board = new SmmuBoard();
     board.stage1(8, TABLES);

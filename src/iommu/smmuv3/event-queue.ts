@@ -134,13 +134,9 @@ export class EventQueue {
     counts.written += 1;
     if (mergeable) this.#remember(index);
     else this.#lastAtNs = Number.NEGATIVE_INFINITY;
-    const { log, recordWriteNs, clock } = this.#options;
+    const { log, recordWriteNs } = this.#options;
     if (log.levelVal <= LOG_INFO) this.#log(index);
-    if (used === 0) {
-      const delayNs = elapsedNs + recordWriteNs;
-      if (delayNs === 0) interrupts.eventQueue();
-      else clock.after(delayNs, () => interrupts.eventQueue());
-    }
+    if (used === 0) interrupts.eventQueue(elapsedNs + recordWriteNs);
     return Recorded.WRITTEN;
   }
 

@@ -53,7 +53,6 @@ const full: Features = {
   EVENTQS: 16,
   PRIQS: 16,
   ATTR_PERMS_OVR: 1,
-  ATTR_TYPES_OVR: 1,
   HAD: 1,
   XNX: 1,
   FWB: 1,
@@ -121,6 +120,8 @@ const ABSENT: readonly FeatureName[] = [
   'DORMHINT',
   'VATOS',
   'RME_IMPL',
+  // Memory types reach nobody here, so overriding them would be a promise without effect.
+  'ATTR_TYPES_OVR',
   'REL',
   'QUEUES_PRESET',
   'TABLES_PRESET',

@@ -3,6 +3,7 @@ import { type Bus, BusStatus } from '../../hw/bus.ts';
 import type { InterruptLine } from '../../hw/interrupts.ts';
 import type { Field } from '../../layout/field.ts';
 import type { RegisterLayout } from '../../layout/register.ts';
+import type { Clock } from '../../sim/clock.ts';
 import type { Log } from '../../sim/log.ts';
 import {
   EVENTQ_IRQ_CFG0,
@@ -34,7 +35,7 @@ interface Source {
   readonly address: RegisterLayout & { readonly ADDR_LOW: Field; readonly ADDR_HIGH: Field };
   readonly data: RegisterLayout;
   readonly abort: Field;
-  readonly line: Exclude<keyof InterruptLines, 'monitor'>;
+  readonly line: 'event' | 'priority' | 'globalError';
 }
 
 const EVENT: Source = {
@@ -60,6 +61,7 @@ const GLOBAL_ERROR: Source = {
 };
 
 export interface InterruptsOptions {
+  readonly clock: Clock;
   readonly registers: RegisterFile;
   readonly bus: Bus;
   readonly lines: InterruptLines;
@@ -68,6 +70,7 @@ export interface InterruptsOptions {
 }
 
 export class Interrupts {
+  readonly #clock: Clock;
   readonly #registers: RegisterFile;
   readonly #bus: Bus;
   readonly #lines: InterruptLines;
@@ -75,10 +78,13 @@ export class Interrupts {
   readonly #addressLimit: number;
   readonly #log: Log;
   readonly #payload = new DataView(new ArrayBuffer(8));
+  /** How often each source was disabled. */
+  readonly #disabled = { event: 0, priority: 0, globalError: 0 };
   /** Bits in which GERROR and GERRORN differ. */
   #active = 0;
 
   constructor(options: InterruptsOptions) {
+    this.#clock = options.clock;
     this.#registers = options.registers;
     this.#bus = options.bus;
     this.#lines = options.lines;
@@ -90,6 +96,11 @@ export class Interrupts {
   /** Whether global error `error` is active: GERROR and GERRORN differ. */
   active(error: Field): boolean {
     return error.of(this.#active) === 1;
+  }
+
+  /** After a reset nothing that was on its way comes. */
+  reset(): void {
+    this.enablesChanged(0, IRQ_CTRL.EVENTQ_IRQEN.mask32 | IRQ_CTRL.PRIQ_IRQEN.mask32);
   }
 
   /** Compares GERROR and GERRORN afresh: call when software wrote GERRORN. */
@@ -108,20 +119,38 @@ export class Interrupts {
     if (error !== GERROR.MSI_GERROR_ABT_ERR) this.#notify(GLOBAL_ERROR);
   }
 
-  /** The event queue went from empty to non-empty. */
-  eventQueue(): void {
-    this.#notify(EVENT);
+  /** The event queue went from empty to non-empty; software may know `delayNs` from now. */
+  eventQueue(delayNs: number): void {
+    this.#notifyLater(EVENT, delayNs);
   }
 
-  /** The PRI queue's condition (PRIQ_IRQ_CFG2.LO) came true. */
-  priorityQueue(): void {
-    this.#notify(PRIORITY);
+  /** The PRI queue's condition (PRIQ_IRQ_CFG2.LO) came true; software may know `delayNs` from now. */
+  priorityQueue(delayNs: number): void {
+    this.#notifyLater(PRIORITY, delayNs);
+  }
+
+  /** IRQ_CTRL was written: what was on its way when its source was disabled does not come any more (§3.18.1). */
+  enablesChanged(next: number, previous: number): void {
+    for (const source of [EVENT, PRIORITY]) {
+      if (source.enable.falls(previous, next)) this.#disabled[source.line] += 1;
+    }
   }
 
   /** A CMD_SYNC with CS=SIG_IRQ completed: wired in any case, and by message if it gave an address (§4.7.3). */
   sync(message: boolean, address: number, data: number): void {
     this.#lines.sync.pulse();
     if (this.#messages && message) this.#send(address, data, GERROR.MSI_CMDQ_ABT_ERR);
+  }
+
+  #notifyLater(source: Source, delayNs: number): void {
+    if (delayNs === 0) {
+      this.#notify(source);
+      return;
+    }
+    const times = this.#disabled[source.line];
+    this.#clock.after(delayNs, () => {
+      if (times === this.#disabled[source.line]) this.#notify(source);
+    });
   }
 
   #notify(source: Source): void {

@@ -1,7 +1,6 @@
 /** The PRI queue (IHI 0070 chapter 8): page requests in, group responses out, and the ones the SMMU sends by itself. */
 import { BusStatus } from '../../hw/bus.ts';
 import { type Fabric, NO_PASID, type PageRequestMessage, ResponseCode } from '../../hw/pcie/tlp.ts';
-import type { Clock } from '../../sim/clock.ts';
 import type { Invariants } from '../../sim/invariants.ts';
 import type { Log } from '../../sim/log.ts';
 import { PAGE_REQUEST_BYTES, PageRequestRecord } from '../spec/page-requests.layout.ts';
@@ -17,7 +16,6 @@ export const PparCheck = { WITH_PASID: 0, WITHOUT_PASID: 1, NO_STE: 2 } as const
 export type PparCheck = (typeof PparCheck)[keyof typeof PparCheck];
 
 export interface PageRequestsOptions {
-  readonly clock: Clock;
   readonly features: Features;
   readonly registers: RegisterFile;
   readonly control: Control;
@@ -181,8 +179,6 @@ export class PageRequests {
   }
 
   #interrupt(): void {
-    const { clock, interrupts, recordWriteNs } = this.#options;
-    if (recordWriteNs === 0) interrupts.priorityQueue();
-    else clock.after(recordWriteNs, () => interrupts.priorityQueue());
+    this.#options.interrupts.priorityQueue(this.#options.recordWriteNs);
   }
 }

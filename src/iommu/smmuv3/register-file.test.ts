@@ -37,8 +37,8 @@ describe('identification', () => {
     const board = bare();
     // S1P, S2P, TTF=2, COHACC, HTTU=2, Hyp, ATS, ASID16, MSI, SEV, ATOS, PRI, VMW, VMID16, CD2L, TTENDIAN=2, ATSRECERR, ST_LEVEL=1
     expect(board.read(IDR0)).toBe(0x08cf_f69b);
-    // SIDSIZE=16, SSIDSIZE=20, PRIQS=EVENTQS=CMDQS=16, both overrides
-    expect(board.read(IDR1)).toBe(0x0e10_8510);
+    // SIDSIZE=16, SSIDSIZE=20, PRIQS=EVENTQS=CMDQS=16, ATTR_PERMS_OVR
+    expect(board.read(IDR1)).toBe(0x0610_8510);
     // HAD, XNX, FWB, STT, RIL, BBML=2, E0PD, PTWNNC
     expect(board.read(IDR3)).toBe(0x0000_7714);
     expect(board.read(IDR5)).toBe(0x0100_0075);

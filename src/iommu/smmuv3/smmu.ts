@@ -131,7 +131,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
     const translator = this.#translator;
     const configuration = new Configuration({ registers, control, features, bus, translator });
     this.#configuration = configuration;
-    const interrupts = new Interrupts({ registers, bus, lines: options.lines, features, log });
+    const interrupts = new Interrupts({ clock, registers, bus, lines: options.lines, features, log });
     this.#interrupts = interrupts;
     this.#commandRing = new Queue({
       registers,
@@ -198,7 +198,6 @@ export class Smmu implements MmioDevice, TranslationAgent {
     });
     this.#ats = new Ats({ features, control, configuration, translator, events, latency, trace, monitor });
     this.#pageRequests = new PageRequests({
-      clock,
       features,
       registers,
       control,
@@ -267,6 +266,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   /** Back to the state after power-on. Stalled transactions end with an abort. */
   reset(): void {
     this.#stalls.terminateAll();
+    this.#interrupts.reset();
     this.#registers.reset();
     this.#stalls.reset();
     this.#events.reset();
@@ -315,7 +315,10 @@ export class Smmu implements MmioDevice, TranslationAgent {
     const registers = this.#registers;
     registers.onWrite(CR0, (next, previous) => this.#writeControl(next, previous));
     registers.onWrite(CR2, () => this.#control.refresh(registers));
-    registers.onWrite(IRQ_CTRL, (next) => registers.set(IRQ_CTRLACK, next));
+    registers.onWrite(IRQ_CTRL, (next, previous) => {
+      registers.set(IRQ_CTRLACK, next);
+      this.#interrupts.enablesChanged(next, previous);
+    });
     // The update is complete before software can look (§6.3.14.1).
     registers.onWrite(GBPA, (next) => registers.set(GBPA, (next & ~GBPA.Update.mask32) >>> 0));
     registers.onWrite(GERRORN, (next, previous) => this.#acknowledge(next, previous));
