@@ -1,5 +1,8 @@
 /** The whole suite: every row, in the order of the chapters. */
 import type { Row } from './row.ts';
+import { atsInvalidationRows } from './rows/ats-invalidation.ts';
+import { atsRequestRows } from './rows/ats-requests.ts';
+import { atsTranslatedRows } from './rows/ats-translated.ts';
 import { cdValidityRows } from './rows/cd-validity.ts';
 import { commandQueueRows } from './rows/command-queue.ts';
 import { contextTableRows } from './rows/context-table.ts';
@@ -8,11 +11,13 @@ import { eventQueueRows } from './rows/event-queue.ts';
 import { eventRecordRows } from './rows/event-records.ts';
 import { faultResponseRows } from './rows/fault-response.ts';
 import { globalErrorRows } from './rows/global-errors.ts';
+import { pageRequestRows } from './rows/page-requests.ts';
 import { registerRows } from './rows/registers.ts';
 import { smmuEnableRows } from './rows/smmu-enable.ts';
 import { stallRows } from './rows/stalls.ts';
 import { steValidityRows } from './rows/ste-validity.ts';
 import { streamTableRows } from './rows/stream-table.ts';
+import { tlbRows } from './rows/tlb.ts';
 
 export const ROWS: readonly Row[] = [
   ...streamTableRows,
@@ -23,9 +28,14 @@ export const ROWS: readonly Row[] = [
   ...controlRegisterRows,
   ...smmuEnableRows,
   ...commandQueueRows,
+  ...tlbRows,
   ...eventRecordRows,
   ...faultResponseRows,
   ...stallRows,
   ...eventQueueRows,
   ...globalErrorRows,
+  ...atsRequestRows,
+  ...atsTranslatedRows,
+  ...atsInvalidationRows,
+  ...pageRequestRows,
 ];

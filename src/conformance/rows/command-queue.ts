@@ -41,13 +41,18 @@ const reserved: Row[] = RESERVED_OPCODES.flatMap(([first, last]) =>
 
 const [firstOwn, lastOwn] = IMPLEMENTATION_OPCODES;
 const own: Row[] = Array.from({ length: lastOwn - firstOwn + 1 }, (_, n) => firstOwn + n).map((opcode) =>
-  row('4.1.1', `opcode-${hex(opcode)}`, `opcode ${hex(opcode)} is IMPLEMENTATION DEFINED: consumed, or CERROR_ILL`, (b) => {
-    b.start();
-    b.commands.submit(raw(opcode));
-    const { error } = b.commands;
-    if (error === CERROR.NONE) equal('CMDQ_CONS.RD', b.commands.cons, 1);
-    else stopped(b, 0, CERROR.ILL);
-  }),
+  row(
+    '4.1.1',
+    `opcode-${hex(opcode)}`,
+    `opcode ${hex(opcode)} is IMPLEMENTATION DEFINED: consumed, or CERROR_ILL`,
+    (b) => {
+      b.start();
+      b.commands.submit(raw(opcode));
+      const { error } = b.commands;
+      if (error === CERROR.NONE) equal('CMDQ_CONS.RD', b.commands.cons, 1);
+      else stopped(b, 0, CERROR.ILL);
+    },
+  ),
 );
 
 const secure: Row[] = COMMANDS.filter((fact) => fact.secureOnly === true).map((fact) =>
@@ -98,11 +103,17 @@ const unsupported: Row[] = usable.flatMap((fact) => {
   const name = fact.name as CommandName;
   const off = feature === 'S1P' ? { S1P: 0, S2P: 1 } : { [feature]: 0 };
   return [
-    row(fact.section, `${fact.name}-unsupported`, `CMD_${fact.name} without ${feature}: CERROR_ILL`, (b) => {
-      b.start();
-      b.commands.submit(encodeCommand('SYNC'), encodeCommand(name, OPERANDS[name] ?? {}));
-      stopped(b, 1, CERROR.ILL);
-    }, { features: off }),
+    row(
+      fact.section,
+      `${fact.name}-unsupported`,
+      `CMD_${fact.name} without ${feature}: CERROR_ILL`,
+      (b) => {
+        b.start();
+        b.commands.submit(encodeCommand('SYNC'), encodeCommand(name, OPERANDS[name] ?? {}));
+        stopped(b, 1, CERROR.ILL);
+      },
+      { features: off },
+    ),
   ];
 });
 
@@ -110,11 +121,17 @@ const secureStream: Row[] = usable
   .filter((fact) => fact.fields.some((field) => field.name === 'SSec'))
   .map((fact) => {
     const name = fact.name as CommandName;
-    return row('4.1.6', `${fact.name}-ssec`, `CMD_${fact.name} with SSec=1 on the Non-secure queue: CERROR_ILL`, (b) => {
-      stallModel(b, fact);
-      b.start();
-      equal('CMDQ_CONS.ERR', b.commands.attempt(name, { ...OPERANDS[name], SSec: 1 }), CERROR.ILL);
-    }, { features: (fact.requires ?? {}) as Record<string, number> });
+    return row(
+      '4.1.6',
+      `${fact.name}-ssec`,
+      `CMD_${fact.name} with SSec=1 on the Non-secure queue: CERROR_ILL`,
+      (b) => {
+        stallModel(b, fact);
+        b.start();
+        equal('CMDQ_CONS.ERR', b.commands.attempt(name, { ...OPERANDS[name], SSec: 1 }), CERROR.ILL);
+      },
+      { features: (fact.requires ?? {}) as Record<string, number> },
+    );
   });
 
 const parameters: Row[] = [
@@ -123,11 +140,16 @@ const parameters: Row[] = [
     b.start();
     equal('CMDQ_CONS.ERR', b.commands.attempt('PRI_RESP', { StreamID: STREAM, Resp: 0b11 }), CERROR.ILL);
   }),
-  row('4.1.3', 'illegal-before-ignored', 'CERROR_ILL comes before a command is ignored: CMD_PRI_RESP, SMMUEN=0', (b) => {
-    b.needs({ PRI: 1 });
-    b.start({ SMMUEN: 0 });
-    equal('CMDQ_CONS.ERR', b.commands.attempt('PRI_RESP', { StreamID: STREAM, Resp: 0b11 }), CERROR.ILL);
-  }),
+  row(
+    '4.1.3',
+    'illegal-before-ignored',
+    'CERROR_ILL comes before a command is ignored: CMD_PRI_RESP, SMMUEN=0',
+    (b) => {
+      b.needs({ PRI: 1 });
+      b.start({ SMMUEN: 0 });
+      equal('CMDQ_CONS.ERR', b.commands.attempt('PRI_RESP', { StreamID: STREAM, Resp: 0b11 }), CERROR.ILL);
+    },
+  ),
   row('4.7.3', 'cs-reserved', 'CMD_SYNC with CS=0b11: CERROR_ILL', (b) => {
     b.start();
     equal('CMDQ_CONS.ERR', b.commands.attempt('SYNC', { CS: 0b11 }), CERROR.ILL);
@@ -189,7 +211,11 @@ const errors: Row[] = [
     b.commands.submit(raw(0xff));
     b.ram.write(b.commands.addressOf(0), encodeCommand('PRI_RESP', { StreamID: STREAM, Resp: 0b10, PRGIndex: 3 }));
     b.commands.acknowledge();
-    equal('responses', b.system.responses.map(({ groupIndex }) => groupIndex), [3]);
+    equal(
+      'responses',
+      b.system.responses.map(({ groupIndex }) => groupIndex),
+      [3],
+    );
   }),
   row('7.1', 'again', 'a command that is still bad after the acknowledgement stops the queue again', (b) => {
     b.start();
@@ -232,30 +258,47 @@ const ring: Row[] = [
     equal('CMDQ_CONS.RD', b.commands.cons, 8);
   }),
   ...[0, 3, 7, 8, 12, 15].map((start) =>
-    row('3.5.1', `command-start-${start}`, `a queue of 8 commands that starts at index ${start} is consumed in order`, (b) => {
-      b.needs({ PRI: 1 });
-      b.start({ commands: 3, CMDQEN: 0 });
-      b.registers.write('CMDQ_PROD', start);
-      b.registers.write('CMDQ_CONS', start);
-      b.control({ CMDQEN: 1 });
-      const commands = [5, 6, 7].map((PRGIndex) => encodeCommand('PRI_RESP', { StreamID: STREAM, Resp: 2, PRGIndex }));
-      b.commands.submit(...commands);
-      equal('responses', b.system.responses.map(({ groupIndex }) => groupIndex), [5, 6, 7]);
-      equal('CMDQ_CONS.RD', b.commands.cons, (start + 3) % 16);
-    }),
+    row(
+      '3.5.1',
+      `command-start-${start}`,
+      `a queue of 8 commands that starts at index ${start} is consumed in order`,
+      (b) => {
+        b.needs({ PRI: 1 });
+        b.start({ commands: 3, CMDQEN: 0 });
+        b.registers.write('CMDQ_PROD', start);
+        b.registers.write('CMDQ_CONS', start);
+        b.control({ CMDQEN: 1 });
+        const commands = [5, 6, 7].map((PRGIndex) =>
+          encodeCommand('PRI_RESP', { StreamID: STREAM, Resp: 2, PRGIndex }),
+        );
+        b.commands.submit(...commands);
+        equal(
+          'responses',
+          b.system.responses.map(({ groupIndex }) => groupIndex),
+          [5, 6, 7],
+        );
+        equal('CMDQ_CONS.RD', b.commands.cons, (start + 3) % 16);
+      },
+    ),
   ),
-  row('6.3.26', 'size-cap', 'a LOG2SIZE above IDR1.CMDQS counts as CMDQS, and reads back as written', (b) => {
-    b.start({ CMDQEN: 0 });
-    b.registers.write('CMDQ_BASE', b.commands.base + 19);
-    b.registers.write('CMDQ_PROD', 15);
-    b.registers.write('CMDQ_CONS', 15);
-    b.control({ CMDQEN: 1 });
-    b.commands.log2 = 4;
-    b.commands.submit(encodeCommand('SYNC'), encodeCommand('SYNC'));
-    equal('LOG2SIZE', b.registers.get('CMDQ_BASE', 'LOG2SIZE'), 19);
-    equal('CMDQ_CONS.RD', b.commands.cons, 17);
-    equal('CMDQ_CONS.ERR', b.commands.error, CERROR.NONE);
-  }, { features: { CMDQS: 4 } }),
+  row(
+    '6.3.26',
+    'size-cap',
+    'a LOG2SIZE above IDR1.CMDQS counts as CMDQS, and reads back as written',
+    (b) => {
+      b.start({ CMDQEN: 0 });
+      b.registers.write('CMDQ_BASE', b.commands.base + 19);
+      b.registers.write('CMDQ_PROD', 15);
+      b.registers.write('CMDQ_CONS', 15);
+      b.control({ CMDQEN: 1 });
+      b.commands.log2 = 4;
+      b.commands.submit(encodeCommand('SYNC'), encodeCommand('SYNC'));
+      equal('LOG2SIZE', b.registers.get('CMDQ_BASE', 'LOG2SIZE'), 19);
+      equal('CMDQ_CONS.RD', b.commands.cons, 17);
+      equal('CMDQ_CONS.ERR', b.commands.error, CERROR.NONE);
+    },
+    { features: { CMDQS: 4 } },
+  ),
   row('6.3.26', 'alignment', 'CMDQ_BASE is aligned down to the size of the queue', (b) => {
     b.start({ CMDQEN: 0, commands: 4 });
     b.registers.write('CMDQ_BASE', b.commands.base + 0x40 + 4);
@@ -284,46 +327,80 @@ const sync: Row[] = [
     b.commands.run('SYNC', { CS: 1, MSIAddress: (PLACE.doorbell + 4) / 4, MSIData: 0xcafe_f00d });
     equal('message', b.ram.read64(PLACE.doorbell), 0xcafe_f00d_0000_0000n);
   }),
-  row('4.7.3', 'irq-message-and-wire', 'CMD_SYNC with CS=SIG_IRQ: the wired interrupt comes whatever MSIAddress is', (b) => {
-    b.needs({ MSI: 1 });
-    b.start();
-    b.commands.run('SYNC', { CS: 1, MSIAddress: PLACE.doorbell / 4, MSIData: 1 });
-    equal('interrupts', b.system.takeInterrupts(), ['sync']);
-  }),
+  row(
+    '4.7.3',
+    'irq-message-and-wire',
+    'CMD_SYNC with CS=SIG_IRQ: the wired interrupt comes whatever MSIAddress is',
+    (b) => {
+      b.needs({ MSI: 1 });
+      b.start();
+      b.commands.run('SYNC', { CS: 1, MSIAddress: PLACE.doorbell / 4, MSIData: 1 });
+      equal('interrupts', b.system.takeInterrupts(), ['sync']);
+    },
+  ),
   row('4.7.3', 'irq-no-message', 'CMD_SYNC with MSIAddress=0 sends no message', (b) => {
     b.needs({ MSI: 1 });
     b.start();
     b.commands.run('SYNC', { CS: 1, MSIAddress: 0, MSIData: 0x55 });
     equal('GERROR', b.registers.read('GERROR'), 0);
   }),
-  row('4.7.3', 'irq-far', 'CMD_SYNC: MSIAddress reaches beyond 32 bits', (b) => {
-    b.start();
-    b.commands.run('SYNC', { CS: 1, MSIAddress: 0xab_0000_0040 / 4, MSIData: 7 });
-    equal('address', b.system.farWrites[0]?.address, 0xab_0000_0040);
-  }, { features: { MSI: 1, OAS: 5 } }),
-  row('7.5', 'sync-message-abort', 'a CMD_SYNC message that aborts activates MSI_CMDQ_ABT_ERR; the command is consumed', (b) => {
-    b.needs({ MSI: 1 });
-    b.start();
-    b.commands.run('SYNC', { CS: 1, MSIAddress: NOWHERE / 4, MSIData: 1 });
-    equal('GERROR.MSI_CMDQ_ABT_ERR', b.registers.get('GERROR', 'MSI_CMDQ_ABT_ERR'), 1);
-  }),
-  row('4.7.3', 'no-msi', 'MSI=0: MSIAddress is ignored, the wired interrupt comes', (b) => {
-    b.start();
-    b.commands.run('SYNC', { CS: 1, MSIAddress: PLACE.doorbell / 4, MSIData: 0x55 });
-    equal('message', b.ram.read32(PLACE.doorbell), 0);
-    equal('interrupts', b.system.takeInterrupts(), ['sync']);
-  }, { features: { MSI: 0 } }),
-  row('4.7.3', 'sev', 'CMD_SYNC with CS=SIG_SEV sends a wake-up event', (b) => {
-    b.start();
-    b.commands.run('SYNC', { CS: 2 });
-    equal('wake-ups', b.system.wakeUps, 1);
-    equal('interrupts', b.system.takeInterrupts(), []);
-  }, { features: { SEV: 1 } }),
-  row('4.7.3', 'no-sev', 'SEV=0: CMD_SYNC with CS=SIG_SEV acts as SIG_NONE', (b) => {
-    b.start();
-    b.commands.run('SYNC', { CS: 2 });
-    equal('wake-ups', b.system.wakeUps, 0);
-  }, { features: { SEV: 0 } }),
+  row(
+    '4.7.3',
+    'irq-far',
+    'CMD_SYNC: MSIAddress reaches beyond 32 bits',
+    (b) => {
+      b.start();
+      b.commands.run('SYNC', { CS: 1, MSIAddress: 0xab_0000_0040 / 4, MSIData: 7 });
+      equal('address', b.system.farWrites[0]?.address, 0xab_0000_0040);
+    },
+    { features: { MSI: 1, OAS: 5 } },
+  ),
+  row(
+    '7.5',
+    'sync-message-abort',
+    'a CMD_SYNC message that aborts activates MSI_CMDQ_ABT_ERR; the command is consumed',
+    (b) => {
+      b.needs({ MSI: 1 });
+      b.start();
+      b.commands.run('SYNC', { CS: 1, MSIAddress: NOWHERE / 4, MSIData: 1 });
+      equal('GERROR.MSI_CMDQ_ABT_ERR', b.registers.get('GERROR', 'MSI_CMDQ_ABT_ERR'), 1);
+    },
+  ),
+  row(
+    '4.7.3',
+    'no-msi',
+    'MSI=0: MSIAddress is ignored, the wired interrupt comes',
+    (b) => {
+      b.start();
+      b.commands.run('SYNC', { CS: 1, MSIAddress: PLACE.doorbell / 4, MSIData: 0x55 });
+      equal('message', b.ram.read32(PLACE.doorbell), 0);
+      equal('interrupts', b.system.takeInterrupts(), ['sync']);
+    },
+    { features: { MSI: 0 } },
+  ),
+  row(
+    '4.7.3',
+    'sev',
+    'CMD_SYNC with CS=SIG_SEV sends a wake-up event',
+    (b) => {
+      b.start();
+      b.commands.run('SYNC', { CS: 2 });
+      equal('wake-ups', b.system.wakeUps, 1);
+      equal('interrupts', b.system.takeInterrupts(), []);
+    },
+    { features: { SEV: 1 } },
+  ),
+  row(
+    '4.7.3',
+    'no-sev',
+    'SEV=0: CMD_SYNC with CS=SIG_SEV acts as SIG_NONE',
+    (b) => {
+      b.start();
+      b.commands.run('SYNC', { CS: 2 });
+      equal('wake-ups', b.system.wakeUps, 0);
+    },
+    { features: { SEV: 0 } },
+  ),
   row('4.7.3', 'consumed-first', 'the consumption of CMD_SYNC is visible when its interrupt is', (b) => {
     b.start();
     let seen = -1;
@@ -338,13 +415,19 @@ const sync: Row[] = [
     b.commands.submit(raw(0), encodeCommand('SYNC', { CS: 1 }));
     equal('interrupts', b.system.takeInterrupts(), []);
   }),
-  row('4.1.2', 'wake-up', 'SEV=1: a full queue that is no longer full sends a wake-up event', (b) => {
-    b.needs({ SEV: 1 });
-    b.start({ commands: 1, CMDQEN: 0 });
-    b.commands.submit(encodeCommand('SYNC'), encodeCommand('SYNC'));
-    b.control({ CMDQEN: 1 });
-    equal('wake-ups', b.system.wakeUps > 0, true);
-  }, { features: { SEV: 1 } }),
+  row(
+    '4.1.2',
+    'wake-up',
+    'SEV=1: a full queue that is no longer full sends a wake-up event',
+    (b) => {
+      b.needs({ SEV: 1 });
+      b.start({ commands: 1, CMDQEN: 0 });
+      b.commands.submit(encodeCommand('SYNC'), encodeCommand('SYNC'));
+      b.control({ CMDQEN: 1 });
+      equal('wake-ups', b.system.wakeUps > 0, true);
+    },
+    { features: { SEV: 1 } },
+  ),
 ];
 
 export const commandQueueRows: readonly Row[] = [

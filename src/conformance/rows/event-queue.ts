@@ -30,7 +30,11 @@ const recording: Row[] = [
     b.start();
     for (const sid of [4, 5, 6]) bad(b, sid);
     for (const sid of [5, 4, 6]) b.aborts({ va: VA, sid });
-    equal('StreamIDs', b.events.take().map((record) => eventField(record, 'StreamID')), [5, 4, 6]);
+    equal(
+      'StreamIDs',
+      b.events.take().map((record) => eventField(record, 'StreamID')),
+      [5, 4, 6],
+    );
   }),
   row('7.2', 'prefetch-configuration', 'CMD_PREFETCH_CONFIG of a bad configuration records nothing', (b) => {
     b.start();
@@ -64,18 +68,24 @@ const recording: Row[] = [
       equal('overflow', b.events.overflowed, false);
     }),
   ),
-  row('6.3.29', 'size-cap', 'a LOG2SIZE above IDR1.EVENTQS counts as EVENTQS, and reads back as written', (b) => {
-    b.start({ events: 19 });
-    equal('LOG2SIZE', b.registers.get('EVENTQ_BASE', 'LOG2SIZE'), 19);
-    const log2 = b.feature('EVENTQS');
-    b.control({ EVENTQEN: 0 });
-    b.registers.write('EVENTQ_PROD', 2 ** log2 - 1);
-    b.registers.write('EVENTQ_CONS', 2 ** log2 - 1);
-    b.control({ EVENTQEN: 1 });
-    bad(b);
-    strike(b, 1);
-    equal('EVENTQ_PROD.WR after the last entry', b.events.prod, 2 ** log2);
-  }, { features: { EVENTQS: 7 } }),
+  row(
+    '6.3.29',
+    'size-cap',
+    'a LOG2SIZE above IDR1.EVENTQS counts as EVENTQS, and reads back as written',
+    (b) => {
+      b.start({ events: 19 });
+      equal('LOG2SIZE', b.registers.get('EVENTQ_BASE', 'LOG2SIZE'), 19);
+      const log2 = b.feature('EVENTQS');
+      b.control({ EVENTQEN: 0 });
+      b.registers.write('EVENTQ_PROD', 2 ** log2 - 1);
+      b.registers.write('EVENTQ_CONS', 2 ** log2 - 1);
+      b.control({ EVENTQEN: 1 });
+      bad(b);
+      strike(b, 1);
+      equal('EVENTQ_PROD.WR after the last entry', b.events.prod, 2 ** log2);
+    },
+    { features: { EVENTQS: 7 } },
+  ),
   row('6.3.29', 'alignment', 'EVENTQ_BASE is aligned down to the size of the queue', (b) => {
     b.start({ events: 4, EVENTQEN: 0 });
     b.registers.write('EVENTQ_BASE', b.events.base + 0x100 + 4);
@@ -142,7 +152,11 @@ const overflow: Row[] = [
     b.start({ events: 1 });
     for (const sid of [4, 5, 6]) bad(b, sid);
     for (const sid of [4, 5, 6]) b.aborts({ va: VA, sid });
-    equal('StreamIDs', b.events.take().map((record) => eventField(record, 'StreamID')), [4, 5]);
+    equal(
+      'StreamIDs',
+      b.events.take().map((record) => eventField(record, 'StreamID')),
+      [4, 5],
+    );
   }),
 ];
 
@@ -232,13 +246,19 @@ const merging: Row[] = [
     b.aborts({ va: VA });
     equal('records', b.events.pending, 1);
   }),
-  row('7.3.1', 'stalls', 'STE.MEV=1: stall records are never merged', (b) => {
-    b.start();
-    b.stage1({ cd: { S: 1 }, ste: { MEV: 1 } });
-    b.stalls({ va: VA });
-    b.stalls({ va: VA + 4096 });
-    equal('records', b.events.pending, 2);
-  }, { features: { STALL_MODEL: 0 } }),
+  row(
+    '7.3.1',
+    'stalls',
+    'STE.MEV=1: stall records are never merged',
+    (b) => {
+      b.start();
+      b.stage1({ cd: { S: 1 }, ste: { MEV: 1 } });
+      b.stalls({ va: VA });
+      b.stalls({ va: VA + 4096 });
+      equal('records', b.events.pending, 2);
+    },
+    { features: { STALL_MODEL: 0 } },
+  ),
 ];
 
 /** Two causes at once: the first in the list of §7.3.22 is recorded. */
@@ -317,18 +337,28 @@ const walks: Row[] = [
     b.aborts({ va: VA });
     equal('event', b.events.take().map(eventName), ['F_TRANSLATION']);
   }),
-  row('7.3.22', 'abort-before-translation', 'an abort of a descriptor fetch comes before faults of later levels', (b) => {
-    b.start();
-    b.stage1().lower.set(VA, 1, BigInt(NOWHERE) | 3n);
-    b.aborts({ va: VA });
-    equal('event', b.events.take().map(eventName), ['F_WALK_EABT']);
-  }),
-  row('7.3.22', 'size-before-next-level', 'F_ADDR_SIZE of a table descriptor comes before faults of the next level', (b) => {
-    b.start();
-    b.stage1({ cd: { IPS: 0 } }).lower.set(VA, 1, 0x2_0000_0003n);
-    b.aborts({ va: VA });
-    equal('event', b.events.take().map(eventName), ['F_ADDR_SIZE']);
-  }),
+  row(
+    '7.3.22',
+    'abort-before-translation',
+    'an abort of a descriptor fetch comes before faults of later levels',
+    (b) => {
+      b.start();
+      b.stage1().lower.set(VA, 1, BigInt(NOWHERE) | 3n);
+      b.aborts({ va: VA });
+      equal('event', b.events.take().map(eventName), ['F_WALK_EABT']);
+    },
+  ),
+  row(
+    '7.3.22',
+    'size-before-next-level',
+    'F_ADDR_SIZE of a table descriptor comes before faults of the next level',
+    (b) => {
+      b.start();
+      b.stage1({ cd: { IPS: 0 } }).lower.set(VA, 1, 0x2_0000_0003n);
+      b.aborts({ va: VA });
+      equal('event', b.events.take().map(eventName), ['F_ADDR_SIZE']);
+    },
+  ),
   row('7.3.22', 'size-before-access', 'F_ADDR_SIZE comes before F_ACCESS', (b) => {
     b.start();
     b.stage1({ cd: { IPS: 0 } }).lower.map(VA, 0x2_0000_0000, LEAF_1 & ~BIT.AF);
@@ -350,14 +380,19 @@ const walks: Row[] = [
     equal('event', record === undefined ? '' : eventName(record), 'F_PERMISSION');
     equal('S2', record === undefined ? -1 : eventField(record, 'S2'), 0);
   }),
-  row('7.3.22', 'stage-2-of-walk-before-stage-1', 'a stage 2 fault of a descriptor comes before what the descriptor says', (b) => {
-    b.start();
-    brokenNested(b, 'TT', 'F_ACCESS');
-    b.aborts({ va: VA });
-    const [record] = b.events.take();
-    equal('event', record === undefined ? '' : eventName(record), 'F_ACCESS');
-    equal('CLASS', record === undefined ? -1 : eventField(record, 'CLASS'), CLASS_VALUE.TT);
-  }),
+  row(
+    '7.3.22',
+    'stage-2-of-walk-before-stage-1',
+    'a stage 2 fault of a descriptor comes before what the descriptor says',
+    (b) => {
+      b.start();
+      brokenNested(b, 'TT', 'F_ACCESS');
+      b.aborts({ va: VA });
+      const [record] = b.events.take();
+      equal('event', record === undefined ? '' : eventName(record), 'F_ACCESS');
+      equal('CLASS', record === undefined ? -1 : eventField(record, 'CLASS'), CLASS_VALUE.TT);
+    },
+  ),
   row('7.3.22', 'stage-2-size-before-access', 'at stage 2, F_ADDR_SIZE comes before F_ACCESS', (b) => {
     b.start();
     b.stage2({ ste: { S2PS: 0 } }).map(VA, 0x2_0000_0000, LEAF_2 & ~BIT.AF);
@@ -383,11 +418,4 @@ const walks: Row[] = [
   ),
 ];
 
-export const eventQueueRows: readonly Row[] = [
-  ...recording,
-  ...overflow,
-  ...aborted,
-  ...merging,
-  ...clashes,
-  ...walks,
-];
+export const eventQueueRows: readonly Row[] = [...recording, ...overflow, ...aborted, ...merging, ...clashes, ...walks];

@@ -60,7 +60,11 @@ const interrupts: Row[] = SOURCES.flatMap(({ source, name, enable, abort, act })
     b.start();
     enabled(b, enable);
     act(b);
-    equal('interrupts', b.system.takeInterrupts().filter((entry) => entry === source), [source]);
+    equal(
+      'interrupts',
+      b.system.takeInterrupts().filter((entry) => entry === source),
+      [source],
+    );
   }),
   row('3.18.2', `${name}-disabled`, `${name}: ${enable}=0 raises nothing and sends nothing`, (b) => {
     wanted(b, name);
@@ -85,7 +89,11 @@ const interrupts: Row[] = SOURCES.flatMap(({ source, name, enable, abort, act })
     message(b, name, 0);
     enabled(b, enable);
     act(b);
-    equal('interrupts', b.system.takeInterrupts().filter((entry) => entry === source), [source]);
+    equal(
+      'interrupts',
+      b.system.takeInterrupts().filter((entry) => entry === source),
+      [source],
+    );
     equal('GERROR', b.registers.get('GERROR', abort), 0);
   }),
   row('7.5', `${name}-message-abort`, `${name}: an MSI that aborts activates ${abort}`, (b) => {
@@ -96,16 +104,24 @@ const interrupts: Row[] = SOURCES.flatMap(({ source, name, enable, abort, act })
     act(b);
     equal(`GERROR.${abort}`, b.registers.get('GERROR', abort), 1);
   }),
-  row('3.18.2', `${name}-far`, `${name}: ADDR reaches beyond 32 bits`, (b) => {
-    wanted(b, name);
-    b.start();
-    message(b, name, 0xab_0000_0040);
-    enabled(b, enable);
-    act(b);
-    equal('message', b.system.farWrites.map(({ address, size, value }) => `${address} ${size} ${value}`), [
-      `${0xab_0000_0040} 4 ${MESSAGE}`,
-    ]);
-  }, { features: { MSI: 1, OAS: 5 } }),
+  row(
+    '3.18.2',
+    `${name}-far`,
+    `${name}: ADDR reaches beyond 32 bits`,
+    (b) => {
+      wanted(b, name);
+      b.start();
+      message(b, name, 0xab_0000_0040);
+      enabled(b, enable);
+      act(b);
+      equal(
+        'message',
+        b.system.farWrites.map(({ address, size, value }) => `${address} ${size} ${value}`),
+        [`${0xab_0000_0040} 4 ${MESSAGE}`],
+      );
+    },
+    { features: { MSI: 1, OAS: 5 } },
+  ),
   row('6.3.16', `${name}-reenabled`, `${name}: after ${enable} was cleared and set, interrupts come again`, (b) => {
     wanted(b, name);
     b.start();
@@ -114,7 +130,11 @@ const interrupts: Row[] = SOURCES.flatMap(({ source, name, enable, abort, act })
     b.settle();
     enabled(b, enable);
     act(b);
-    equal('interrupts', b.system.takeInterrupts().filter((entry) => entry === source), [source]);
+    equal(
+      'interrupts',
+      b.system.takeInterrupts().filter((entry) => entry === source),
+      [source],
+    );
   }),
 ]);
 
@@ -221,7 +241,11 @@ const handshake: Row[] = [
     b.settle();
     b.ram.write(b.steAddress(STREAM), new Uint8Array(64));
     b.aborts({ va: VA });
-    equal('interrupts', b.system.takeInterrupts().filter((entry) => entry === 'globalError'), ['globalError']);
+    equal(
+      'interrupts',
+      b.system.takeInterrupts().filter((entry) => entry === 'globalError'),
+      ['globalError'],
+    );
   }),
   row('7.5', 'future-messages', 'MSI_EVENTQ_ABT_ERR does not affect later MSIs', (b) => {
     b.needs({ MSI: 1 });
