@@ -2,7 +2,6 @@
  * Stalled transactions (IHI 0070 §3.12.2, §4.7.1, §4.7.2): stall tags, duplicates, what waits for the event queue and what
  * waits at the port. Other transactions, of the same stream too, pass them freely.
  */
-import { assert } from '../../assert.ts';
 import { Completion, type MemoryRequest } from '../../hw/pcie/tlp.ts';
 import type { Invariants } from '../../sim/invariants.ts';
 import type { Log } from '../../sim/log.ts';
@@ -47,6 +46,8 @@ function initial(limit: number) {
 
 export class Stalls {
   readonly #options: StallsOptions;
+  /** Operations under way: a retried access may cause another. */
+  #depth = 0;
   #state: ReturnType<typeof initial>;
 
   constructor(options: StallsOptions) {
@@ -102,42 +103,55 @@ export class Stalls {
 
   /** CMD_RESUME: no effect unless STAG and StreamID name one stalled transaction (§4.7.1). */
   resume(streamId: number, stag: number, retry: boolean, status: Completion): void {
-    const state = this.#state;
-    const stalled = state.byTag.get(stag);
+    const stalled = this.#state.byTag.get(stag);
     if (stalled === undefined || stalled.request.requesterId !== streamId) {
       this.#options.log.debug({ event: 'smmu.resume-unmatched', sid: streamId, stag });
       return;
     }
     this.#options.log.debug({ event: 'smmu.resume', sid: streamId, stag, retry });
-    state.byTag.delete(stag);
-    state.freeTags.push(stag);
-    state.followers -= stalled.followers.length;
+    this.#depth += 1;
+    this.#release(stalled);
     if (retry) this.#retry(stalled.request);
     else this.#end(stalled.request, status);
     // Duplicates are retried whatever the answer was: each fault becomes visible in the end (§3.12.2.1).
     for (const follower of stalled.followers) this.#retry(follower);
     this.#admit();
+    this.#settle();
   }
 
   /** CMD_STALL_TERM: every stalled transaction of the stream ends with an abort. */
   terminateStream(streamId: number): void {
+    this.#depth += 1;
     this.#terminate((request) => request.requesterId === streamId);
     this.#admit();
+    this.#settle();
   }
 
   /** SMMUEN went to 0: all of them end with an abort and every STAG is free (§6.3.9.6). */
   terminateAll(): void {
+    this.#depth += 1;
     this.#terminate(() => true);
+    this.#settle();
   }
 
   /** The event queue takes records again: transactions without one are retried (§7.2.1). */
   queueWritable(writable: () => boolean): void {
-    const state = this.#state;
-    for (let left = state.unrecorded.length; left > 0 && writable(); left--) {
-      const request = state.unrecorded.shift();
+    const { unrecorded } = this.#state;
+    this.#depth += 1;
+    for (let left = unrecorded.length; left > 0 && writable(); left--) {
+      const request = unrecorded.shift();
       if (request !== undefined) this.#retry(request);
     }
     this.#admit();
+    this.#settle();
+  }
+
+  /** Forgets a recorded stall: its STAG may be used again. */
+  #release(stalled: Stalled): void {
+    const state = this.#state;
+    state.byTag.delete(stalled.stag);
+    state.freeTags.push(stalled.stag);
+    state.followers -= stalled.followers.length;
   }
 
   #alike(request: MemoryRequest, privileged: boolean, instruction: boolean): Stalled | undefined {
@@ -163,9 +177,7 @@ export class Stalls {
     const ending: MemoryRequest[] = [];
     for (const stalled of [...state.byTag.values()]) {
       if (!matches(stalled.request)) continue;
-      state.byTag.delete(stalled.stag);
-      state.freeTags.push(stalled.stag);
-      state.followers -= stalled.followers.length;
+      this.#release(stalled);
       ending.push(stalled.request, ...stalled.followers);
     }
     for (const waiting of [state.unrecorded, state.atPort]) {
@@ -186,23 +198,24 @@ export class Stalls {
   }
 
   #retry(request: MemoryRequest): void {
-    this.#leave();
+    this.#state.ended += 1;
     this.#options.retry(request);
   }
 
   #end(request: MemoryRequest, status: Completion): void {
-    this.#leave();
+    this.#state.ended += 1;
     this.#options.end(request, status);
   }
 
-  #leave(): void {
-    const state = this.#state;
-    state.ended += 1;
-    assert(state.followers >= 0, 'duplicates are counted with their first');
+  /** Every stall that began has ended or is held, once nothing is under way. */
+  #settle(): void {
+    this.#depth -= 1;
+    if (this.#depth > 0) return;
+    const { started, ended } = this.#state;
     this.#options.invariants.check(
       'stall-ends',
-      state.ended <= state.started,
-      () => `${state.started} stalls began, ${state.ended} ended`,
+      started === ended + this.outstanding,
+      () => `${started} stalls began, ${ended} ended, ${this.outstanding} are held`,
     );
   }
 }
