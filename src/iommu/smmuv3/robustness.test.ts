@@ -109,7 +109,7 @@ describe('registers', () => {
         }
         settle(board);
       }),
-      { numRuns: 150, seed: 1 },
+      { numRuns: 100, seed: 1 },
     );
   });
 });
@@ -134,7 +134,7 @@ describe('structures', () => {
         traffic(board, at);
         settle(board);
       }),
-      { numRuns: 600, seed: 2 },
+      { numRuns: 300, seed: 2 },
     );
   });
 
@@ -181,7 +181,7 @@ describe('commands', () => {
         expect(board.read(CMDQ_CONS) & 0x1f).toBe(board.read(CMDQ_PROD));
         settle(board);
       }),
-      { numRuns: 400, seed: 3 },
+      { numRuns: 200, seed: 3 },
     );
   });
 
