@@ -158,7 +158,8 @@ export class IoAddressSpace {
       }
       const revoked = yield* revokePages(this, mapping, first, end);
       mapping.put();
-      if (revoked === 0 && residency.oldest === slot) break;
+      // A page that is pinned stays. Any other was taken by somebody else meanwhile, and its slot may hold a new one.
+      if (revoked === 0 && residency.oldest === slot && mapping.pinCounts.has(first)) break;
       this.counters.evicted += revoked;
       done += revoked;
       if (revoked > 0 && this.log.isLevelEnabled('debug')) {

@@ -44,6 +44,18 @@ const scarcity = fc.record({
   }),
 });
 
+/** Two workers, room for one page: one waited for ever behind a page that took the place of the one it was to reclaim. */
+const REUSED_PLACE = {
+  seed: 0,
+  profile: 'zero',
+  host: { memory: '16MiB', swap: '64MiB' },
+  guest: { memory: '32MiB' },
+  iommu: { stage: 1, granule: '64KiB', commandQueueEntries: 2, eventQueueEntries: 2, priQueueEntries: 2, stalls: 1 },
+  device: { ringEntries: 2, descriptorsInFlight: 1, pagesInFlight: 8, atcEntries: 1, credits: 5, groupPages: 32 },
+  vfio: { premapPages: 1, premapPolicy: 'next', residencyLimit: '64KiB', handling: 'workqueue', workers: 2 },
+  workload: { kind: 'sec', times: 2, messageLength: 280564, buffers: 2, bufferOffset: 2061, queueDepth: 1 },
+};
+
 test('scarce memory, queues, credits and caches change the time a run takes, never its bytes', () => {
   const property = fc.property(scarcity, fc.constantFrom('stall' as const, 'pri' as const), (given, mode) => {
     const scenario = parseScenario(JSON.stringify(given), 'scarce.yaml');
@@ -54,5 +66,5 @@ test('scarce memory, queues, credits and caches change the time a run takes, nev
     expect(failure).toBeNull();
     expect(report).toMatchObject({ output: { verified: true }, invariants: { violated: 0 }, pinnedBytesPeak: 0 });
   });
-  fc.assert(property, { numRuns: 40, seed: 20210409 });
+  fc.assert(property, { numRuns: 40, seed: 20210409, examples: [[REUSED_PLACE, 'pri']] });
 });
