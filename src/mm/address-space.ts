@@ -6,6 +6,8 @@ import { assert } from '../assert.ts';
 import { Errno } from '../errno.ts';
 import type { Steps } from '../sim/task.ts';
 import { Access, Area } from './area.ts';
+import { AreaList, USER_END } from './area-list.ts';
+import { forkSpace } from './fork.ts';
 import type { HostMemory } from './host-memory.ts';
 import { LockAccount } from './lock-account.ts';
 import type { SpaceNotifier } from './notifier.ts';
@@ -13,10 +15,6 @@ import { copyPage, fillPage, migratePage, mustCopy } from './page-fault.ts';
 import { PageState, type PageStore } from './page-store.ts';
 import { swapOut } from './reclaim.ts';
 
-/** Where mmap places areas; they grow upwards and are never reused, so that a stale address is seen. */
-const MMAP_BASE = 0x7000_0000_0000;
-/** End of user addresses (48-bit virtual addresses). */
-export const USER_END = 0x1_0000_0000_0000;
 /** A block of pages taken at once where all of it is asked for and nothing was touched. */
 const BLOCK_ORDER = 9;
 const BLOCK_PAGES = 2 ** BLOCK_ORDER;
@@ -47,10 +45,9 @@ export class AddressSpace {
   readonly pageBytes: number;
   /** Locked memory against RLIMIT_MEMLOCK. */
   readonly locked: LockAccount;
-  /** Sorted by address; no two overlap. */
-  readonly #areas: Area[] = [];
+  /** For mm alone. */
+  readonly areas: AreaList;
   readonly #notifiers: SpaceNotifier[] = [];
-  #next = MMAP_BASE;
   #resident = 0;
   #residentPeak = 0;
   #gone = false;
@@ -59,6 +56,7 @@ export class AddressSpace {
     this.host = host;
     this.name = options.name;
     this.pageBytes = host.pageBytes;
+    this.areas = new AreaList(host.pageBytes);
     const limit = options.lockLimitBytes ?? null;
     this.locked = new LockAccount(limit === null ? Number.POSITIVE_INFINITY : Math.floor(limit / host.pageBytes));
   }
@@ -74,10 +72,6 @@ export class AddressSpace {
 
   get residentBytesPeak(): number {
     return this.#residentPeak * this.pageBytes;
-  }
-
-  get areas(): readonly Area[] {
-    return this.#areas;
   }
 
   /** For page stores: pages of this space became present or went. */
@@ -110,29 +104,25 @@ export class AddressSpace {
   mmap(length: number, options: MmapOptions = {}): number {
     if (!(length > 0 && length <= USER_END)) return Errno.EINVAL;
     const pages = Math.ceil(length / this.pageBytes);
-    const address = this.#place(pages * this.pageBytes, options.address);
-    if (address < 0) return address;
-    this.#insert(address, this.host.createStore(pages, false), 0, pages, options.protection);
-    return address;
+    return this.#show(pages, options, () => this.host.createStore(pages, false));
   }
 
   /** Shows memory from {@link HostMemory.createShared}; results as {@link mmap}. */
   mapShared(store: PageStore, options: MmapOptions = {}): number {
     assert(store.shared, 'only shared memory is mapped twice');
-    const address = this.#place(store.pageCount * this.pageBytes, options.address);
-    if (address < 0) return address;
-    this.#insert(address, store, 0, store.pageCount, options.protection);
+    const address = this.#show(store.pageCount, options, () => store);
+    if (address >= 0) this.residentChanged(store.residentPages);
     return address;
   }
 
   /** Removes what lies in `[address, address + length)`; users of the pages are told first. 0 or -EINVAL. */
   *munmap(address: number, length: number): Steps<number> {
-    const end = address + Math.ceil(length / this.pageBytes) * this.pageBytes;
-    if (address % this.pageBytes !== 0 || !(length > 0) || end > USER_END) return Errno.EINVAL;
-    const removed = this.#cut(address, end);
+    const bytes = Math.ceil(length / this.pageBytes) * this.pageBytes;
+    if (!this.areas.isRange(address, bytes)) return Errno.EINVAL;
+    const removed = this.areas.cut(address, address + bytes);
     for (const area of removed) {
       area.removed = true;
-      this.#areas.splice(this.#areas.indexOf(area), 1);
+      this.areas.remove(area);
     }
     for (const area of removed) yield* this.#discard(area);
     return Errno.OK;
@@ -140,31 +130,19 @@ export class AddressSpace {
 
   /** Changes protections; where rights are lost, users of the pages are told. 0, -EINVAL or -ENOMEM over a hole. */
   *protect(address: number, length: number, protection: number): Steps<number> {
-    const end = address + Math.ceil(length / this.pageBytes) * this.pageBytes;
-    if (address % this.pageBytes !== 0 || !(length > 0) || end > USER_END) return Errno.EINVAL;
-    const areas = this.#cut(address, end);
-    if (areas.reduce((bytes, area) => bytes + area.end - area.start, 0) !== end - address) return Errno.ENOMEM;
-    for (const area of areas) {
-      const loses = (area.protection & ~protection) !== 0;
-      area.protection = protection;
-      if (loses) yield* this.notify(area.start, area.end);
-    }
+    const bytes = Math.ceil(length / this.pageBytes) * this.pageBytes;
+    if (!this.areas.isRange(address, bytes)) return Errno.EINVAL;
+    const areas = this.areas.cut(address, address + bytes);
+    if (areas.reduce((sum, area) => sum + area.end - area.start, 0) !== bytes) return Errno.ENOMEM;
+    const losing = areas.filter((area) => (area.protection & ~protection) !== 0);
+    for (const area of areas) area.protection = protection;
+    for (const { start, end } of losing) yield* this.notify(start, end);
     return Errno.OK;
   }
 
-  /** The area that holds `address`, by binary search. */
+  /** The area that holds `address`. */
   find(address: number): Area | undefined {
-    let low = 0;
-    let high = this.#areas.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const area = this.#areas[middle];
-      if (area === undefined) return undefined;
-      if (address < area.start) high = middle - 1;
-      else if (address >= area.end) low = middle + 1;
-      else return area;
-    }
-    return undefined;
+    return this.areas.find(address);
   }
 
   /**
@@ -245,38 +223,17 @@ export class AddressSpace {
     return yield* migratePage(this.host, area.store, area.indexOf(address));
   }
 
-  /**
-   * A copy of this address space that shares frames until one side writes. Device mappings of private pages are revoked,
-   * because their writes would reach both; pinned pages are copied at once. Null without memory for those copies.
-   */
+  /** A copy that shares frames until one side writes; null without memory for what must be copied at once. */
   *fork(name: string): Steps<AddressSpace | null> {
-    const { limitPages } = this.locked;
-    const lockLimitBytes = limitPages === Number.POSITIVE_INFINITY ? null : limitPages * this.pageBytes;
-    const child = this.host.createSpace({ name, lockLimitBytes });
-    child.#next = this.#next;
-    for (const area of [...this.#areas]) {
-      const { store, start, first, pageCount, protection } = area;
-      if (store.shared) {
-        child.#insert(start, store, first, pageCount, protection);
-      } else {
-        const copy = this.host.createStore(pageCount, false);
-        child.#insert(start, copy, 0, pageCount, protection);
-        if (!(yield* this.#share(area, copy))) {
-          yield* child.exit();
-          return null;
-        }
-      }
-    }
-    return child;
+    return yield* forkSpace(this, name);
   }
 
   /** Ends the address space: all its areas go, as at the exit of a process. */
   *exit(): Steps {
     this.#gone = true;
-    for (let area = this.#areas[0]; area !== undefined; area = this.#areas[0]) {
+    for (let area = this.areas.all[0]; area !== undefined; area = this.areas.all[0]) {
       yield* this.munmap(area.start, area.end - area.start);
     }
-    this.host.spaces.delete(this);
   }
 
   /** The page's frame where it can be used without any wait, else -1. */
@@ -341,19 +298,19 @@ export class AddressSpace {
   *#discard(area: Area): Steps {
     const { store, first } = area;
     const end = first + area.pageCount;
-    for (let index = first; index < end; index++) while (store.isBusy(index)) yield this.host.pagesChanged;
+    for (let index = store.nextTouched(first, end); index < end; index = store.nextTouched(index + 1, end)) {
+      while (store.isBusy(index)) yield this.host.pagesChanged;
+    }
     yield* this.notify(area.start, area.end);
     store.areas.delete(area);
-    let resident = 0;
-    for (let index = first; index < end; index++) if (store.frame(index) >= 0) resident += 1;
-    this.residentChanged(-resident);
+    this.residentChanged(-store.residentIn(first, end));
     if (!store.shared) this.#freePages(store, first, end);
     else if (store.areas.size === 0) this.#freePages(store, 0, store.pageCount);
     if (store.areas.size === 0) this.host.stores.delete(store);
   }
 
   #freePages(store: PageStore, first: number, end: number): void {
-    for (let index = first; index < end; index++) {
+    for (let index = store.nextTouched(first, end); index < end; index = store.nextTouched(index + 1, end)) {
       const frame = store.frame(index);
       const slot = store.slot(index);
       if (frame < 0 && slot < 0) continue;
@@ -363,77 +320,14 @@ export class AddressSpace {
     }
   }
 
-  /** Shares the pages of a private area with its copy in a forked address space. */
-  *#share(area: Area, copy: PageStore): Steps<boolean> {
-    const { allocator, swap, memory } = this.host;
-    const { store, first, pageCount } = area;
-    for (let page = 0; page < pageCount; page++) {
-      const index = first + page;
-      while (store.isBusy(index)) yield this.host.pagesChanged;
-      if (store.entries[index] !== 0) store.setBusy(index);
-    }
-    yield* this.notify(area.start, area.end);
-    let complete = true;
-    for (let page = 0; page < pageCount; page++) {
-      const index = first + page;
-      if (!store.isBusy(index)) continue;
-      const frame = store.frame(index);
-      if (frame < 0) {
-        swap.share(store.slot(index));
-        copy.setSlot(page, store.slot(index));
-      } else if (allocator.pins(frame) > 0) {
-        const own = yield* this.host.allocateFrame();
-        if (own >= 0) {
-          const bytes = new Uint8Array(this.pageBytes);
-          memory.read(allocator.addressOf(frame), bytes);
-          memory.write(allocator.addressOf(own), bytes);
-          copy.setFrame(page, own);
-        } else {
-          complete = false;
-        }
-      } else {
-        allocator.get(frame);
-        copy.setFrame(page, frame);
-        copy.setCopyOnWrite(page, true);
-        store.setCopyOnWrite(index, true);
-      }
-      this.host.settled(store, index);
-    }
-    return complete;
-  }
-
-  #place(bytes: number, fixed: number | undefined): number {
-    if (fixed !== undefined) {
-      if (fixed < 0 || fixed % this.pageBytes !== 0 || fixed + bytes > USER_END) return Errno.EINVAL;
-      const taken = this.#areas.some((area) => area.start < fixed + bytes && fixed < area.end);
-      return taken ? Errno.EEXIST : fixed;
-    }
-    const alignment = bytes >= 2 ** 30 ? 2 ** 30 : bytes >= 2 ** 21 ? 2 ** 21 : this.pageBytes;
-    for (;;) {
-      const address = Math.ceil(this.#next / alignment) * alignment;
-      if (address + bytes > USER_END) return Errno.ENOMEM;
-      const taken = this.#areas.find((area) => area.start < address + bytes && address < area.end);
-      // A guard page below each area, so that running over the end of one is seen.
-      this.#next = (taken === undefined ? address + bytes : taken.end) + this.pageBytes;
-      if (taken === undefined) return address;
-    }
-  }
-
-  #insert(address: number, store: PageStore, first: number, pages: number, protection = Access.READ | Access.WRITE) {
-    const area = new Area(this, address, address + pages * this.pageBytes, store, first, protection);
-    const index = this.#areas.findIndex((other) => other.start > address);
-    this.#areas.splice(index < 0 ? this.#areas.length : index, 0, area);
-  }
-
-  /** The areas of `[start, end)`, split where the range cuts them. */
-  #cut(start: number, end: number): Area[] {
-    for (const edge of [start, end]) {
-      const area = this.find(edge);
-      if (area === undefined || area.start === edge) continue;
-      const rest = area.splitAt(edge);
-      this.#areas.splice(this.#areas.indexOf(area) + 1, 0, rest);
-    }
-    return this.#areas.filter((area) => area.start >= start && area.end <= end);
+  /** A new area that shows all of a store. */
+  #show(pages: number, options: MmapOptions, store: () => PageStore): number {
+    if (this.#gone) return Errno.ENOMEM;
+    const address = this.areas.place(pages * this.pageBytes, options.address);
+    if (address < 0) return address;
+    const { protection = Access.READ | Access.WRITE } = options;
+    this.areas.insert(new Area(this, address, address + pages * this.pageBytes, store(), 0, protection));
+    return address;
   }
 }
 

@@ -42,6 +42,7 @@ export class HostMemory {
   /** Below this many free frames, who allocates a page reclaims first; the rest is kept for page tables. */
   readonly reserveFrames: number;
   readonly #reclaimer: Reclaimer;
+  readonly #page: Uint8Array;
 
   constructor(options: HostMemoryOptions) {
     const { scheduler, memory, base = memory.base, size = memory.size, pageBytes = 4096 } = options;
@@ -55,6 +56,7 @@ export class HostMemory {
     this.swap = new SwapSpace(options.swapBytes, pageBytes);
     this.pagesChanged = new WaitQueue(scheduler, 'a busy page');
     this.reserveFrames = Math.min(4096, Math.ceil(this.allocator.frameCount / 64));
+    this.#page = new Uint8Array(pageBytes);
     this.#reclaimer = new Reclaimer(this);
   }
 
@@ -110,6 +112,11 @@ export class HostMemory {
       const end = Math.min(first + count, area.first + area.pageCount);
       if (start < end) yield* area.space.notify(area.addressOf(start), area.addressOf(end));
     }
+  }
+
+  copyFrame(from: number, to: number): void {
+    this.memory.read(this.allocator.addressOf(from), this.#page);
+    this.memory.write(this.allocator.addressOf(to), this.#page);
   }
 
   /** Ends the change of a page that {@link PageStore.setBusy} began. */

@@ -67,10 +67,7 @@ export function* migratePage(host: HostMemory, store: PageStore, index: number):
 function* replaceFrame(host: HostMemory, store: PageStore, index: number, frame: number): Steps {
   yield* host.invalidate(store, index, 1);
   const old = store.frame(index);
-  const { allocator, memory } = host;
-  const bytes = new Uint8Array(host.pageBytes);
-  memory.read(allocator.addressOf(old), bytes);
-  memory.write(allocator.addressOf(frame), bytes);
+  host.copyFrame(old, frame);
   store.setFrame(index, frame);
-  allocator.put(old);
+  host.allocator.put(old);
 }

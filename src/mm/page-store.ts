@@ -47,14 +47,29 @@ export class PageStore {
     return undefined;
   }
 
-  /** The first page from `index` on that has a frame, or `pageCount`. Skips what was never touched by whole chunks. */
-  nextResident(index: number): number {
-    for (let page = index; page < this.pageCount; ) {
+  /** Pages of `[start, end)` that have a frame. */
+  residentIn(start: number, end: number): number {
+    let count = 0;
+    for (let page = this.nextResident(start, end); page < end; page = this.nextResident(page + 1, end)) count += 1;
+    return count;
+  }
+
+  /** The first page of `[index, end)` that has anything or is about to change, or `end`. */
+  nextTouched(index: number, end: number): number {
+    for (let page = index; page < end; page++) {
+      if (this.entries[page] !== 0 || this.states[page] !== 0) return page;
+    }
+    return end;
+  }
+
+  /** The first page of `[index, end)` that has a frame, or `end`. Skips by whole chunks what was never touched. */
+  nextResident(index: number, end = this.pageCount): number {
+    for (let page = index; page < end; ) {
       if (page % CHUNK_PAGES === 0 && this.#residentInChunk[page / CHUNK_PAGES] === 0) page += CHUNK_PAGES;
       else if ((this.entries[page] ?? 0) > 0) return page;
       else page += 1;
     }
-    return this.pageCount;
+    return end;
   }
 
   isBusy(index: number): boolean {

@@ -1,6 +1,6 @@
 /** VFIO_IOMMU_DIRTY_PAGES, and VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP. */
 import { Errno } from '../errno.ts';
-import { USER_END } from '../mm/address-space.ts';
+import { USER_END } from '../mm/area-list.ts';
 import type { Steps } from '../sim/task.ts';
 import { aligned, read64, wraps } from './arguments.ts';
 import { restoreDirty, startDirtyLog, stopDirtyLog, takeDirty } from './dirty-log.ts';

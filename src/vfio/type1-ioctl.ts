@@ -1,7 +1,7 @@
 /** Requests on a type1 container: reads the argument, checks it by the kernel's rules, and acts. */
 import { Errno } from '../errno.ts';
 import { Protection } from '../iommu/core.ts';
-import { USER_END } from '../mm/address-space.ts';
+import { USER_END } from '../mm/area-list.ts';
 import type { Steps } from '../sim/task.ts';
 import { aligned, read64, wraps, write64 } from './arguments.ts';
 import { dirtyPages, unmapWithBitmap } from './dirty-ioctl.ts';
