@@ -46,8 +46,8 @@ export interface EventQueueOptions {
   readonly recordWriteNs: number;
 }
 
-/** pino's number for `info`: asking the logger by name costs as much as writing the record. */
-const LOG_INFO = 30;
+/** pino's number for `debug`: asking the logger by name costs as much as writing the record. */
+const LOG_DEBUG = 20;
 
 const { EVENTQ_ABT_ERR } = GERROR;
 
@@ -135,7 +135,7 @@ export class EventQueue {
     if (mergeable) this.#remember(index);
     else this.#lastAtNs = Number.NEGATIVE_INFINITY;
     const { log, recordWriteNs } = this.#options;
-    if (log.levelVal <= LOG_INFO) this.#log(index);
+    if (log.levelVal <= LOG_DEBUG) this.#log(index);
     if (used === 0) interrupts.eventQueue(elapsedNs + recordWriteNs);
     return Recorded.WRITTEN;
   }
@@ -143,8 +143,8 @@ export class EventQueue {
   #log(index: number): void {
     const { view } = this;
     const stalled = EventRecord.Stall.get(view) === 1;
-    this.#options.log.info({
-      event: 'smmu.event',
+    this.#options.log.debug({
+      event: 'smmuv3.event',
       type: EventRecord.EventNumber.get(view),
       sid: EventRecord.StreamID.get(view),
       ssid: EventRecord.SSV.get(view) === 1 ? EventRecord.SubstreamID.get(view) : -1,
@@ -161,7 +161,7 @@ export class EventQueue {
     const acknowledged = EVENTQ_CONS.OVACKFLG.of(registers.get(EVENTQ_CONS));
     if (EVENTQ_PROD.OVFLG.of(prod) !== acknowledged) return;
     registers.set(EVENTQ_PROD, (prod ^ EVENTQ_PROD.OVFLG.mask32) >>> 0);
-    log.warn({ event: 'smmu.event-overflow', lost: this.#counts.overflowed });
+    log.warn({ event: 'smmuv3.event-overflow', lost: this.#counts.overflowed });
   }
 
   /** The record before is still unread, recent, and equal but for InputAddr[11:0] (§7.3.1). */

@@ -114,7 +114,7 @@ export class Interrupts {
     const registers = this.#registers;
     registers.set(GERROR, (registers.get(GERROR) ^ error.mask32) >>> 0);
     this.refresh();
-    this.#log.warn({ event: 'smmu.gerror', error: error.name });
+    this.#log.warn({ event: 'smmuv3.gerror', error: error.name });
     // A failed GERROR message is not told by another one (§7.5.1).
     if (error !== GERROR.MSI_GERROR_ABT_ERR) this.#notify(GLOBAL_ERROR);
   }

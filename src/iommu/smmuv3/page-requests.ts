@@ -42,6 +42,9 @@ export interface PageRequestCounts {
   markersDropped: number;
 }
 
+/** pino's number for `debug`. */
+const LOG_DEBUG = 20;
+
 const noCounts = (): PageRequestCounts => ({
   received: 0,
   queued: 0,
@@ -83,7 +86,7 @@ export class PageRequests {
   /** CMD_PRI_RESP: sends a group response. */
   respond(streamId: number, groupIndex: number, code: ResponseCode, pasid: number): void {
     const { fabric, log } = this.#options;
-    log.debug({ event: 'smmu.pri-response', sid: streamId, group: groupIndex, code, pasid });
+    log.debug({ event: 'smmuv3.group-response', sid: streamId, group: groupIndex, code, ssid: pasid });
     fabric.pageGroupResponse(streamId, { groupIndex, code, pasid });
   }
 
@@ -113,7 +116,22 @@ export class PageRequests {
       return;
     }
     counts.queued += 1;
+    if (this.#options.log.levelVal <= LOG_DEBUG) this.#logRequest(message, pasid);
     if (this.#lastOnly ? message.last : wasEmpty) this.#interrupt();
+  }
+
+  #logRequest(message: PageRequestMessage, pasid: number): void {
+    const { requesterId, page, read, write, last, groupIndex } = message;
+    this.#options.log.debug({
+      event: 'smmuv3.page-request',
+      sid: requesterId,
+      ssid: pasid,
+      page,
+      read,
+      write,
+      last,
+      group: groupIndex,
+    });
   }
 
   get #overflowed(): boolean {
@@ -130,7 +148,7 @@ export class PageRequests {
     if (this.#overflowed) return;
     const { registers, log } = this.#options;
     registers.set(PRIQ_PROD, (registers.get(PRIQ_PROD) ^ PRIQ_PROD.OVFLG.mask32) >>> 0);
-    log.warn({ event: 'smmu.pri-overflow' });
+    log.warn({ event: 'smmuv3.page-request-overflow' });
   }
 
   /** Queue off or in error: Response Failure without a PASID, for every request but no marker (§8.2). */
@@ -157,7 +175,7 @@ export class PageRequests {
 
   #autoRespond(message: PageRequestMessage, code: ResponseCode, pasid: number): void {
     const { fabric, log } = this.#options;
-    log.info({ event: 'smmu.pri-auto-response', sid: message.requesterId, group: message.groupIndex, code, pasid });
+    log.info({ event: 'smmuv3.auto-response', sid: message.requesterId, group: message.groupIndex, code, ssid: pasid });
     fabric.pageGroupResponse(message.requesterId, { groupIndex: message.groupIndex, code, pasid });
   }
 

@@ -92,6 +92,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   readonly features: Features;
   /** Its performance monitor: a page of {@link PMCG_BYTES} that the board places where it likes. */
   readonly pmcg: Pmcg;
+  readonly #log: Log;
   readonly #registers: RegisterFile;
   readonly #control = new Control();
   readonly #translator: Translator;
@@ -115,6 +116,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
     const { bus, clock, log, latency, invariants, trace, fabric } = options;
     const control = this.#control;
     this.features = features;
+    this.#log = log;
     const registers = new RegisterFile({
       features,
       ...(options.random === undefined ? {} : { random: options.random }),
@@ -356,6 +358,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   /** CR0: every update completes at once (§6.3.9). */
   #writeControl(next: number, previous: number): void {
     const registers = this.#registers;
+    if (next !== previous) this.#log.info({ event: 'smmuv3.control', CR0: next, previous });
     if (CR0.SMMUEN.rises(previous, next)) this.#configuration.configure();
     if (CR0.CMDQEN.rises(previous, next)) this.#commandRing.configure();
     if (CR0.EVENTQEN.rises(previous, next)) this.#eventRing.configure();

@@ -118,7 +118,7 @@ export class Transactions {
     request.latencyNs += this.#cost();
     if (this.#monitor.active) this.#count(request.requesterId, translated);
     if (verdict === 0) return this.#perform(request);
-    this.#trace.record('smmu.fault', request.requesterId, request.page, verdict);
+    this.#trace.record('smmuv3.fault', request.requesterId, request.page, verdict);
     if (verdict === SILENT) return Completion.COMPLETER_ABORT;
     return this.#fault(request, verdict);
   }
