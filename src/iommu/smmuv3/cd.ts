@@ -88,6 +88,7 @@ export class ContextDescriptor {
     this.S = CD.S.get(view, at) === 1;
     context.vmid = stream.vmid;
     context.asid = hyp ? 0 : CD.ASID.get(view, at);
+    context.ASET = CD.ASET.get(view, at) === 1;
     context.stage1Enabled = true;
     context.stage2Enabled = stream.stage2;
     const stage1 = context.stage1;

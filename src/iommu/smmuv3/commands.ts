@@ -45,6 +45,8 @@ export interface CommandsOptions {
 const SIZE_ALL = 52;
 /** CMD_CFGI_STE_RANGE.Range that means everything: CMD_CFGI_ALL. */
 const RANGE_ALL = 31;
+/** TG of a TLBI command: 16 KiB. */
+const TG_16K = 0b10;
 /** Translations one prefetch does at most, so that it ends in reasonable time (§4.2.2). */
 const PREFETCH_LIMIT = 32;
 
@@ -197,9 +199,11 @@ export class Commands {
         translator.invalidateAsid(StreamWorld.EL1, vmid, asid);
         return CommandError.NONE;
       case Opcode.TLBI_NH_VA:
+        if (this.#rangeReserved(view, at)) return CommandError.ILL;
         translator.invalidateAddress(this.#addressRange(view, at, StreamWorld.EL1, vmid, asid));
         return CommandError.NONE;
       default:
+        if (this.#rangeReserved(view, at)) return CommandError.ILL;
         translator.invalidateAddress(this.#addressRange(view, at, StreamWorld.EL1, vmid, -1));
         return CommandError.NONE;
     }
@@ -219,9 +223,11 @@ export class Commands {
         translator.invalidateAsid(StreamWorld.EL2_E2H, 0, TLBI_NH_VA.ASID.get(view, at));
         return CommandError.NONE;
       case Opcode.TLBI_EL2_VA:
+        if (this.#rangeReserved(view, at)) return CommandError.ILL;
         translator.invalidateAddress(this.#addressRange(view, at, world, 0, asid));
         return CommandError.NONE;
       default:
+        if (this.#rangeReserved(view, at)) return CommandError.ILL;
         translator.invalidateAddress(this.#addressRange(view, at, world, 0, -1));
         return CommandError.NONE;
     }
@@ -234,11 +240,23 @@ export class Commands {
     if (Command.Opcode.get(view, at) === Opcode.TLBI_S12_VMALL) {
       translator.invalidateVm(vmid);
     } else {
+      if (this.#rangeReserved(view, at)) return CommandError.ILL;
       const range = this.#addressRange(view, at, StreamWorld.EL1, vmid, -1);
       range.page = TLBI_S2_IPA.Address.get(view, at);
       translator.invalidateIpa(range);
     }
     return CommandError.NONE;
+  }
+
+  /** A granule without a range or a level says nothing: NUM=0, SCALE=0 and TTL=0 are reserved with it (§4.4.1.1). */
+  #rangeReserved(view: DataView, at: number): boolean {
+    const { features } = this.#options;
+    const granule = TLBI_NH_VA.TG.get(view, at);
+    if (features.RIL === 0 || granule === 0) return false;
+    const level = TLBI_NH_VA.TTL.get(view, at);
+    // TTL=1 with 16 KiB counts as 0 where level 1 has no blocks.
+    const any = level === 0 || (level === 1 && granule === TG_16K && features.DS === 0);
+    return any && TLBI_NH_VA.NUM.get(view, at) === 0 && TLBI_NH_VA.SCALE.get(view, at) === 0;
   }
 
   #addressRange(view: DataView, at: number, world: StreamWorld, vmid: number, asid: number): AddressRange {
