@@ -22,7 +22,7 @@ import { Clock } from '../../src/sim/clock.ts';
 import { Invariants } from '../../src/sim/invariants.ts';
 import { latencyOf } from '../../src/sim/profile.ts';
 import { PROFILES } from '../../src/sim/profiles.ts';
-import { Scheduler, type Steps, type Task } from '../../src/sim/task.ts';
+import { type Chooser, Scheduler, type Steps, type Task } from '../../src/sim/task.ts';
 import { Trace } from '../../src/sim/trace.ts';
 
 export const RAM = 0x4000_0000;
@@ -68,6 +68,8 @@ export class TestTables {
 
 export interface DriverBoardOptions {
   readonly profile?: string;
+  /** Which runnable task goes next; in order unless given. */
+  readonly choose?: Chooser;
   readonly smmu?: Partial<SmmuOptions>;
   readonly driver?: Partial<SmmuDriverOptions>;
 }
@@ -86,7 +88,7 @@ export interface Access {
 
 export class DriverBoard {
   readonly clock = new Clock();
-  readonly scheduler = new Scheduler({ clock: this.clock });
+  readonly scheduler: Scheduler;
   readonly memory = new Memory(RAM, RAM_BYTES);
   readonly bus = new Bus(this.memory);
   readonly tables = new TestTables(this.memory);
@@ -101,7 +103,9 @@ export class DriverBoard {
     const profile = PROFILES[options.profile ?? 'zero'];
     assert(profile !== undefined, 'a profile that exists');
     const latency = latencyOf(profile);
-    const { clock, scheduler, memory, bus, invariants } = this;
+    const { clock, memory, bus, invariants } = this;
+    this.scheduler = new Scheduler({ clock, ...(options.choose === undefined ? {} : { choose: options.choose }) });
+    const { scheduler } = this;
     const log = pino(
       { level: 'debug', base: null, timestamp: false },
       { write: (line: string) => void this.logs.push(JSON.parse(line) as LogLine) },
@@ -199,6 +203,9 @@ export class TestFunction {
   /** Completes invalidations; a test that takes this away plays a broken function. */
   answersInvalidations = true;
   priRefused = false;
+  priEnabled = false;
+  /** Called with each page group response. */
+  answered: (response: PageGroupResponse) => void = () => {};
   #outstanding = 0;
 
   constructor(board: DriverBoard, streamId: number, options: Partial<DeviceOptions>) {
@@ -210,10 +217,15 @@ export class TestFunction {
       enableAts: () => void this.switches.push('ats+'),
       disableAts: () => void this.switches.push('ats-'),
       enablePri: (credits) => {
-        if (!this.priRefused) this.switches.push(`pri+${credits}`);
-        return !this.priRefused;
+        if (this.priRefused) return false;
+        this.switches.push(`pri+${credits}`);
+        this.priEnabled = true;
+        return true;
       },
-      disablePri: () => void this.switches.push('pri-'),
+      disablePri: () => {
+        this.switches.push('pri-');
+        this.priEnabled = false;
+      },
       priStopped: () => this.#outstanding === 0,
     };
     this.device = board.driver.addDevice({ name: `function ${streamId}`, streamId, control, ...options });
@@ -316,6 +328,7 @@ export class TestFunction {
   respond(response: PageGroupResponse): boolean {
     this.responses.push(response);
     this.#outstanding = 0;
+    this.answered(response);
     return true;
   }
 }

@@ -315,6 +315,21 @@ describe('enabling', () => {
     expect(plain.access(1).status).toBe(Completion.SUCCESS);
   });
 
+  test('a virtual function needs the interface of its physical function: -EINVAL, and nothing stays enabled', () => {
+    const board = driverBoard({ driver: { queueBits: { pageRequest: 5 } } });
+    const [vf, pf] = [board.function(9, { ats: true, pri: true }), board.function(8, { ats: true, pri: true })];
+    board.attached(vf);
+    board.attached(pf);
+    vf.priRefused = true;
+    expect(board.run(board.driver.enableFaults(vf.device, owner, 'pri'))).toBe(-22);
+    // The credits were given back: all 32 are there for the next one.
+    expect(board.run(board.driver.enableFaults(pf.device, owner, 'pri'))).toBe(0);
+    expect([vf.switches, pf.switches]).toEqual([['ats+'], ['ats+', 'pri+32']]);
+    expect(board.run(board.driver.disableFaults(pf.device, owner))).toBe(0);
+    vf.priRefused = false;
+    expect(board.run(board.driver.enableFaults(vf.device, {}, 'pri'))).toBe(0);
+  });
+
   test('stalling ends ATS for as long as it lasts', () => {
     const board = driverBoard();
     const fn = board.function(8, { ats: true, stall: true });
