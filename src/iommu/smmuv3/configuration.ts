@@ -63,8 +63,9 @@ export class Configuration {
   readonly #bus: Bus;
   readonly #translator: Translator;
   readonly #addressLimit: number;
-  readonly #streams: StreamConfiguration[] = [];
-  readonly #contexts: ContextDescriptor[] = [];
+  /** Slots are made when they are first used: most SMMUs see few streams. */
+  readonly #streams: (StreamConfiguration | undefined)[] = new Array(STREAM_SLOTS).fill(undefined);
+  readonly #contexts: (ContextDescriptor | undefined)[] = new Array(CONTEXT_SLOTS).fill(undefined);
   readonly #streamTables: Level1Entry[] = [];
   readonly #contextTables: Level1Entry[] = [];
   readonly #bytes = new Uint8Array(CD_BYTES);
@@ -107,8 +108,6 @@ export class Configuration {
     this.#bus = options.bus;
     this.#translator = options.translator;
     this.#addressLimit = 2 ** outputAddressBits(options.features);
-    for (let slot = 0; slot < STREAM_SLOTS; slot++) this.#streams.push(new StreamConfiguration());
-    for (let slot = 0; slot < CONTEXT_SLOTS; slot++) this.#contexts.push(new ContextDescriptor());
     for (let slot = 0; slot < LEVEL_1_SLOTS; slot++) this.#streamTables.push(new Level1Entry());
     for (let slot = 0; slot < LEVEL_1_SLOTS; slot++) this.#contextTables.push(new Level1Entry());
   }
@@ -203,7 +202,7 @@ export class Configuration {
   forgetStreams(first: number, count: number): void {
     this.#knownStream = NOTHING;
     for (const stream of this.#streams) {
-      if (stream.streamId >= first && stream.streamId < first + count) stream.streamId = -1;
+      if (stream !== undefined && stream.streamId >= first && stream.streamId < first + count) stream.streamId = -1;
     }
     this.#forgetStreamTables(first, count);
   }
@@ -231,16 +230,28 @@ export class Configuration {
   /** Everything, as at reset. */
   forgetAll(): void {
     this.#knownStream = NOTHING;
-    for (const stream of this.#streams) stream.streamId = -1;
+    for (const stream of this.#streams) if (stream !== undefined) stream.streamId = -1;
     for (const entry of this.#streamTables) entry.streamId = -1;
   }
 
   #streamSlot(streamId: number): StreamConfiguration {
-    return this.#streams[streamId & (STREAM_SLOTS - 1)] as StreamConfiguration;
+    const index = streamId & (STREAM_SLOTS - 1);
+    let slot = this.#streams[index];
+    if (slot === undefined) {
+      slot = new StreamConfiguration();
+      this.#streams[index] = slot;
+    }
+    return slot;
   }
 
   #contextSlot(streamId: number, index: number): ContextDescriptor {
-    return this.#contexts[(streamId * 37 + index) & (CONTEXT_SLOTS - 1)] as ContextDescriptor;
+    const position = (streamId * 37 + index) & (CONTEXT_SLOTS - 1);
+    let slot = this.#contexts[position];
+    if (slot === undefined) {
+      slot = new ContextDescriptor();
+      this.#contexts[position] = slot;
+    }
+    return slot;
   }
 
   /** Index of the CD, {@link SELECT_STAGE_2}, or the event negated (§5.2 S1CDMax and S1DSS, §7.3.7, §7.3.9). */
