@@ -56,6 +56,13 @@ export async function compare(qemu: Restarting, ours: Restarting, program: Progr
   });
 }
 
+/** What kind of disagreement it is, whatever the addresses: so that cutting a program down does not end at another one. */
+export function kindOf({ step, qemu, ours }: Disagreement): string {
+  const kind = (seen: Observation) =>
+    [seen.result, seen.CMDQ_CONS?.slice(0, -6), seen['event 0']?.slice(0, 8)].join(' ');
+  return `${step.op}: ${kind(qemu)} / ${kind(ours)}`;
+}
+
 const bigints = (_key: string, value: unknown): unknown =>
   typeof value === 'bigint' ? `0x${value.toString(16)}` : value;
 

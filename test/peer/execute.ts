@@ -1,6 +1,7 @@
 /** Carries a program out on a board and writes down what was seen. */
 import { COMMAND_BYTES, COMMANDS, Opcode } from '../../src/iommu/spec/commands.layout.ts';
 import { EVENT_BYTES } from '../../src/iommu/spec/events.layout.ts';
+import { CR0 } from '../../src/iommu/spec/registers.layout.ts';
 import { encode, words } from '../../src/layout/struct.ts';
 import { type Board, EDU_TRANSFER_NS, EduDevice, TestDevice } from './board.ts';
 import { COMMAND_QUEUE, EDU, EVENT_QUEUE, POOL_END, RAM_BASE, RAM_BYTES, SMMU_BASE } from './memory-map.ts';
@@ -60,6 +61,8 @@ class Execution {
         return { bytes: (await qtest.readBytes(step.at, step.length)).toString('hex') };
       case 'commands':
         return this.#commands(step.commands);
+      case 'restart':
+        return this.#restart();
       case 'dma':
         return this.#dma(step);
       case 'transfer':
@@ -78,6 +81,19 @@ class Execution {
     }
     this.#board.set('CMDQ_PROD', BigInt(this.#produced));
     const [consumed, errors] = await Promise.all([this.#board.get('CMDQ_CONS'), this.#board.get('GERROR')]);
+    return { CMDQ_CONS: hex(consumed), GERROR: hex(errors) };
+  }
+
+  async #restart(): Promise<Observation> {
+    const board = this.#board;
+    const control = await board.get('CR0');
+    board.set('CR0', control & ~BigInt(CR0.CMDQEN.mask32));
+    board.set('GERRORN', await board.get('GERROR'));
+    board.set('CMDQ_PROD', 0n);
+    board.set('CMDQ_CONS', 0n);
+    board.set('CR0', control);
+    this.#produced = 0;
+    const [consumed, errors] = await Promise.all([board.get('CMDQ_CONS'), board.get('GERROR')]);
     return { CMDQ_CONS: hex(consumed), GERROR: hex(errors) };
   }
 

@@ -45,6 +45,8 @@ export type Step =
   | { readonly op: 'look'; readonly at: number; readonly length: number }
   /** Adds commands to the queue, then tells the SMMU. */
   | { readonly op: 'commands'; readonly commands: readonly Command[] }
+  /** Empties the command queue, off and on again, and acknowledges its errors. */
+  | { readonly op: 'restart' }
   /** A write by the test device: `length` bytes of its pattern to `iova`; `physical` is where they are looked for. */
   | {
       readonly op: 'dma';

@@ -3,6 +3,7 @@
 import type { TestModule } from 'vitest/node';
 import type { Reporter } from 'vitest/reporters';
 import { DIFFERENCES } from './differences.ts';
+import { RUNS, SEED } from './random-runs.ts';
 import { findQemu } from './server.ts';
 import { WRITTEN } from './written/written.ts';
 
@@ -19,8 +20,8 @@ function verdict(modules: readonly TestModule[]): string {
     return 'peer: SKIPPED, no QEMU of version 10 or newer here: run scripts/get-qemu, or set FAULTLINE_QEMU';
   }
   const failed = modules.reduce((sum, module) => sum + [...module.children.allTests('failed')].length, 0);
-  const compared = `QEMU ${found.version}, ${WRITTEN.length} written programs`;
+  const compared = `QEMU ${found.version}: ${WRITTEN.length} written and ${RUNS} random programs (seed ${SEED})`;
   return failed === 0
-    ? `peer: agrees with ${compared} but for ${DIFFERENCES.length} documented differences`
+    ? `peer: agrees with ${compared}, but for ${DIFFERENCES.length} documented differences`
     : `peer: ${failed} tests failed against ${compared}`;
 }

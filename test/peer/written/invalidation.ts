@@ -267,6 +267,16 @@ export const invalidation: readonly Program[] = [
   recontext('CFGI_STE', [command('CFGI_STE', { StreamID: 8, Leaf: 1 })]),
   recontext('CFGI_STE_RANGE 31', [command('CFGI_STE_RANGE', { Range: 31 })]),
   recontext('TLBI_NSNH_ALL', [command('TLBI_NSNH_ALL')]),
+  program('invalidation: CD changed, EPD0=1, CFGI_CD', (p) => {
+    const tables = p.stage1();
+    const target = p.memory();
+    tables.map(IOVA, target);
+    const cd = p.throughStage1(tables);
+    p.enable().dma(IOVA, target);
+    p.put('CD', cd, { ...contextFields(tables), EPD0: 1 });
+    p.commands([command('CFGI_CD', { StreamID: 8, Leaf: 1 }), SYNC]).dma(IOVA, target);
+    p.commands([command('TLBI_NSNH_ALL'), SYNC]).dma(IOVA, target);
+  }),
   recontext('same ASID, CFGI_CD', [command('CFGI_CD', { StreamID: 8, Leaf: 1 })], {}),
   recontext(
     'same ASID, CFGI_CD and TLBI_NH_ASID',

@@ -31,7 +31,7 @@ interface Options {
   readonly leaf2?: Fields;
 }
 
-const nested = (name: string, options: Options = {}, fill: (c: Case) => void = () => {}): Program =>
+const nested = (name: string, options: Options = {}, fill: (c: Case) => void = () => {}, offset = 0): Program =>
   program(`nested: ${name}`, (p) => {
     const second = p.stage2(12, 44);
     identity(second);
@@ -42,7 +42,7 @@ const nested = (name: string, options: Options = {}, fill: (c: Case) => void = (
     const cd = p.memory();
     p.throughBoth(first, second, options.cd, options.ste, 8, cd);
     fill({ p, first, second, cd, target });
-    p.enable().dma(IOVA & ~0xffffn, target);
+    p.enable().dma((IOVA & ~0xffffn) + BigInt(offset), target + offset);
   });
 
 /** Remaps the page of the pool at `address` so that stage 2 has a descriptor of its own for it. */
@@ -78,6 +78,8 @@ export const nestedCases: readonly Program[] = [
   nested('stage 1 output beyond IPS', { leaf1: { OUTPUT: 2 ** 33 / 4096 }, cd: { IPS: 0 } }),
   nested('stage 1 output beyond the stage 2 input', { leaf1: { OUTPUT: 2 ** 43 / 4096 }, ste: { S2T0SZ: 24 } }),
   ...faults.map(([name, leaf2]) => nested(`target ${name} at stage 2`, { leaf2 })),
+  nested('unmapped, in the middle of a page', { leaf2: { VALID: 0 } }, () => {}, 0x4b8),
+  nested('in the middle of a page', {}, () => {}, 0x4b8),
   nested('target not writable at stage 2', { leaf2: { S2AP: 1 } }),
   nested('both stages forbid: stage 1 speaks', { leaf1: { AP: 3 }, leaf2: { S2AP: 1 } }),
   nested('stage 1 AF=0 and stage 2 unmapped: stage 1 speaks', { leaf1: { AF: 0 }, leaf2: { VALID: 0 } }),

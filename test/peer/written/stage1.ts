@@ -89,6 +89,17 @@ export const stage1Cases: readonly Program[] = [
       { cd: { HAD0 } },
     ),
   ),
+  ...(
+    [
+      ['AF=0', { AF: 0 }],
+      ['an unmapped page', { VALID: 0 }],
+      ['an output beyond OAS', { OUTPUT: 2 ** 45 / 4096 }],
+    ] as const
+  ).map(([name, fields]) =>
+    stage1(`APTable read-only above ${name}`, ({ tables, target }) =>
+      tables.map(IOVA, target, fields, 3, { APTable: 2 }),
+    ),
+  ),
   leaf('execute never', { UXN: 1, PXN: 1 }),
   leaf('not global', { nG: 1 }),
   leaf('contiguous bit in one page', { Contiguous: 1 }),
@@ -97,6 +108,10 @@ export const stage1Cases: readonly Program[] = [
   leaf('DBM without HTTU, read-only', { DBM: 1, AP: 3 }),
   leaf('output beyond IPS', { OUTPUT: 2 ** 33 / 4096 }, { IPS: 0 }),
   leaf('output beyond OAS', { OUTPUT: 2 ** 45 / 4096 }, { IPS: 5 }),
+  leaf('output beyond OAS and AF=0', { OUTPUT: 2 ** 45 / 4096, AF: 0 }, { IPS: 5 }),
+  leaf('output beyond OAS and read-only', { OUTPUT: 2 ** 45 / 4096, AP: 3 }, { IPS: 5 }),
+  leaf('output beyond OAS and invalid', { OUTPUT: 2 ** 45 / 4096, VALID: 0 }, { IPS: 5 }),
+  leaf('AF=0 and read-only', { AF: 0, AP: 3 }),
   leaf('output nowhere', { OUTPUT: NOWHERE / 4096 }),
   leaf('R=0 keeps a translation fault silent', { VALID: 0 }, { R: 0 }),
   leaf('R=0 keeps a permission fault silent', { AP: 3 }, { R: 0 }),

@@ -84,6 +84,12 @@ export const stage2Cases: readonly Program[] = [
   leaf('contiguous bit', { Contiguous: 1 }),
   leaf('output beyond S2PS', { OUTPUT: 2 ** 33 / 4096 }, { S2PS: 0 }),
   leaf('output beyond OAS', { OUTPUT: 2 ** 45 / 4096 }, { S2PS: 5 }),
+  leaf('output beyond OAS and AF=0', { OUTPUT: 2 ** 45 / 4096, AF: 0 }),
+  leaf('output beyond OAS and not writable', { OUTPUT: 2 ** 45 / 4096, S2AP: 1 }),
+  leaf('AF=0 and not writable', { AF: 0, S2AP: 1 }),
+  stage2('unmapped, in the middle of a page', ({ tables, p }) => p.word(tables.descriptor(IPA, 3), 0n), {
+    ipa: IPA + 0x4b8n,
+  }),
   leaf('output nowhere', { OUTPUT: NOWHERE / 4096 }),
   leaf('S2R=0 keeps a translation fault silent', { VALID: 0 }, { S2R: 0 }),
   leaf('S2R=0 keeps a permission fault silent', { S2AP: 1 }, { S2R: 0 }),
