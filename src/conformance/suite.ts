@@ -5,6 +5,7 @@ import { atsRequestRows } from './rows/ats-requests.ts';
 import { atsTranslatedRows } from './rows/ats-translated.ts';
 import { cdValidityRows } from './rows/cd-validity.ts';
 import { commandQueueRows } from './rows/command-queue.ts';
+import { configurationCacheRows } from './rows/configuration-cache.ts';
 import { contextTableRows } from './rows/context-table.ts';
 import { controlRegisterRows } from './rows/control-registers.ts';
 import { eventQueueRows } from './rows/event-queue.ts';
@@ -28,6 +29,7 @@ export const ROWS: readonly Row[] = [
   ...controlRegisterRows,
   ...smmuEnableRows,
   ...commandQueueRows,
+  ...configurationCacheRows,
   ...tlbRows,
   ...eventRecordRows,
   ...faultResponseRows,
