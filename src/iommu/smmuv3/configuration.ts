@@ -27,6 +27,8 @@ const CONTEXT_POINTER_UNIT = 2 ** L1CD.L2Ptr.lsb;
 const NO_SUBSTREAM = -1;
 /** No StreamID. */
 const NOTHING = -2;
+/** In the place of a CD's index: stage 1 takes no part, the configuration is that of the STE alone. */
+const NO_STAGE_1 = -0x1_0000;
 
 /** Slots of each cache; powers of two. */
 const STREAM_SLOTS = 256;
@@ -172,7 +174,7 @@ export class Configuration {
   findContext(substream: number): EventType | 0 {
     const stream = this.stream;
     const index = this.#contextIndex(stream, substream);
-    if (index === SELECT_STAGE_2) return 0;
+    if (index === NO_STAGE_1) return 0;
     if (index < 0) return -index as EventType;
     const slot = this.#contextSlot(stream.streamId, index);
     if (slot.streamId !== stream.streamId || slot.index !== index || slot.epoch !== stream.epoch) {
@@ -187,7 +189,7 @@ export class Configuration {
   /** Whether `substream` may be used with the STE found, without looking at a CD: 0, or the event. */
   checkSubstream(substream: number): EventType | 0 {
     const index = this.#contextIndex(this.stream, substream);
-    return index < 0 && index !== SELECT_STAGE_2 ? (-index as EventType) : 0;
+    return index < 0 && index !== NO_STAGE_1 ? (-index as EventType) : 0;
   }
 
   /** CMD_CFGI_STE; `leaf` keeps level 1 descriptors (§4.3.1). CDs go with their STE. */
@@ -254,12 +256,12 @@ export class Configuration {
     return slot;
   }
 
-  /** Index of the CD, {@link SELECT_STAGE_2}, or the event negated (§5.2 S1CDMax and S1DSS, §7.3.7, §7.3.9). */
+  /** Index of the CD, {@link NO_STAGE_1}, or the event negated (§5.2 S1CDMax and S1DSS, §7.3.7, §7.3.9). */
   #contextIndex(stream: StreamConfiguration, substream: number): number {
     if (substream === NO_SUBSTREAM) {
-      if (!stream.stage1) return SELECT_STAGE_2;
+      if (!stream.stage1) return NO_STAGE_1;
       if (stream.S1CDMax === 0 || stream.S1DSS === S1Dss.SUBSTREAM_0) return 0;
-      return stream.S1DSS === S1Dss.BYPASS ? SELECT_STAGE_2 : -EventType.F_STREAM_DISABLED;
+      return stream.S1DSS === S1Dss.BYPASS ? NO_STAGE_1 : -EventType.F_STREAM_DISABLED;
     }
     if (!stream.stage1 || stream.S1CDMax === 0 || substream >= powerOfTwo(stream.S1CDMax)) {
       this.badSubstream = substream;
@@ -387,6 +389,3 @@ export class Configuration {
     }
   }
 }
-
-/** Stage 1 takes no part: the configuration is that of the STE alone. */
-const SELECT_STAGE_2 = -0x1_0000;

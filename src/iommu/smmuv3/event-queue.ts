@@ -13,10 +13,6 @@ import type { Interrupts } from './interrupts.ts';
 import { advance, type Queue } from './queue.ts';
 import type { RegisterFile } from './register-file.ts';
 
-/** What became of a record. */
-export const Recorded = { WRITTEN: 0, MERGED: 1, DISCARDED: 2 } as const;
-export type Recorded = (typeof Recorded)[keyof typeof Recorded];
-
 /** Every record ends in one of these. */
 export interface EventCounts {
   /** Records that faults produced. */
@@ -95,41 +91,39 @@ export class EventQueue {
    * caller keeps a stalled transaction whose record was discarded. `elapsedNs` is what the transaction spent on its way
    * until now: the interrupt cannot come sooner.
    */
-  record(mergeable: boolean, elapsedNs = 0): Recorded {
+  record(mergeable: boolean, elapsedNs = 0): void {
     const counts = this.#counts;
     const stall = EventRecord.Stall.get(this.view) === 1;
     // A stalled transaction without a record is retried later and counts then (§7.2.1).
-    if (stall && !this.writable) return Recorded.DISCARDED;
+    if (stall && !this.writable) return;
     counts.produced += 1;
     if (mergeable && !stall && this.#mergesWithLast()) {
       counts.merged += 1;
-      this.#settle();
-      return Recorded.MERGED;
+    } else {
+      this.#write(mergeable && !stall, elapsedNs);
     }
-    const outcome = this.#write(mergeable && !stall, elapsedNs);
     this.#settle();
-    return outcome;
   }
 
-  #write(mergeable: boolean, elapsedNs: number): Recorded {
+  #write(mergeable: boolean, elapsedNs: number): void {
     const queue = this.#queue;
     const interrupts = this.#interrupts;
     const counts = this.#counts;
     if (!this.#control.EVENTQEN || interrupts.active(EVENTQ_ABT_ERR)) {
       counts.dropped += 1;
-      return Recorded.DISCARDED;
+      return;
     }
     const index = queue.prod;
     const used = queue.usedUpTo(index);
     if (used >= queue.entries) {
       counts.overflowed += 1;
       this.#overflow();
-      return Recorded.DISCARDED;
+      return;
     }
     if (queue.push(this.view, index) !== BusStatus.OK) {
       counts.aborted += 1;
       interrupts.raise(EVENTQ_ABT_ERR);
-      return Recorded.DISCARDED;
+      return;
     }
     counts.written += 1;
     if (mergeable) this.#remember(index);
@@ -137,7 +131,6 @@ export class EventQueue {
     const { log, recordWriteNs } = this.#options;
     if (log.levelVal <= LOG_DEBUG) this.#log(index);
     if (used === 0) interrupts.eventQueue(elapsedNs + recordWriteNs);
-    return Recorded.WRITTEN;
   }
 
   #log(index: number): void {

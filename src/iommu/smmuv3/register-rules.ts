@@ -1,6 +1,6 @@
 /**
  * How each register behaves beyond its layout: when it and its fields exist, what resets, and what guards its writes
- * (IHI 0070 §6.3). Data only; {@link ../smmuv3/register-file.ts} carries it out.
+ * (IHI 0070 §6.3). Data only; `register-file.ts` carries it out.
  */
 import type { RegisterLayout } from '../../layout/register.ts';
 import {
@@ -94,7 +94,7 @@ const withMsi: Present = (f) => f.MSI === 1;
 const withMsiAndPri: Present = (f) => f.MSI === 1 && f.PRI === 1;
 const withAtos: Present = (f) => f.ATOS === 1;
 
-/** CR0 and CR0ACK agree that the enable is 0: our updates complete at once, so one of them tells. */
+/** An enable is 0 in CR0 and in CR0ACK, or in IRQ_CTRL and in IRQ_CTRLACK. */
 const disabled =
   (enable: { of(word: number): number }): Open =>
   (registers) =>
