@@ -206,3 +206,47 @@ test('a function reset forgets pending groups without an answer, and sets its en
   board.run(board.driver.respond(handler.groups[1] as FaultGroup, 'success'));
   expect(fn.responses).toEqual([{ groupIndex: 1, code: 0, pasid: -1 }]);
 });
+
+test('a function reset ends the accesses that are stalled in the SMMU', () => {
+  const board = driverBoard();
+  const fn = board.function(8, { stall: true });
+  const domain = board.attached(fn);
+  const handler = new TestHandler();
+  domain.setFaultHandler(handler);
+  board.run(board.driver.enableFaults(fn.device, owner, 'stall'));
+  const accesses = [fn.access(1), fn.access(2)];
+  board.settle(1000);
+  accesses.push(fn.access(3));
+  board.run(board.driver.functionReset(fn.device));
+  expect(accesses.map((access) => access.status)).toEqual([COMPLETER_ABORT, COMPLETER_ABORT, COMPLETER_ABORT]);
+  expect(board.smmu.outstandingStalls).toBe(0);
+  board.run(board.driver.respond(handler.groups[0] as FaultGroup, 'success'));
+  expect(board.driver.counters.late).toBe(1);
+});
+
+test('an attach whose page requests cannot be granted is undone', () => {
+  const board = driverBoard({ driver: { queueBits: { pageRequest: 4 } } });
+  const [first, second] = [8, 16].map((id) => board.function(id, { ats: true, pri: true, pageRequests: 16 }));
+  if (first === undefined || second === undefined) throw new Error('two functions');
+  board.attached(first);
+  board.run(board.driver.enableFaults(first.device, owner, 'pri'));
+  board.run(board.driver.enableFaults(second.device, owner, 'pri'));
+  const domain = board.driver.createDomain({ stage: 1 });
+  expect(board.run(board.driver.attach(domain, second.device))).toBe(-28);
+  expect(second.switches).toEqual(['ats+', 'ats-']);
+  board.driver.freeDomain(domain);
+});
+
+test('an attach without memory for context descriptors changes nothing', () => {
+  const board = driverBoard();
+  const fn = board.function(8, { pasidBits: 14 });
+  const domain = board.driver.createDomain({ stage: 1 });
+  const bytes = board.tables.bytes;
+  for (const budget of [0, 1]) {
+    board.tables.budget = budget;
+    expect(board.run(board.driver.attach(domain, fn.device))).toBe(-12);
+    expect(board.tables.bytes).toBe(bytes);
+  }
+  board.tables.budget = 2;
+  expect(board.run(board.driver.attach(domain, fn.device))).toBe(0);
+});

@@ -1,5 +1,6 @@
 /** Who translates by what, and how they fault: every change of a device's configuration. */
 import { Errno } from '../../errno.ts';
+import type { Invariants } from '../../sim/invariants.ts';
 import type { Log } from '../../sim/log.ts';
 import type { Steps } from '../../sim/task.ts';
 import type { Machinery } from './bring-up.ts';
@@ -25,6 +26,7 @@ export interface AttachmentsOptions {
   readonly log: Log;
   /** Credits granted together stay within the PRI queue. */
   readonly limitCredits: boolean;
+  readonly invariants: Invariants;
 }
 
 export class Attachments {
@@ -33,6 +35,7 @@ export class Attachments {
   readonly #counters: DriverCounters;
   readonly #log: Log;
   readonly #limitCredits: boolean;
+  readonly #invariants: Invariants;
   #creditsGranted = 0;
 
   constructor(options: AttachmentsOptions) {
@@ -41,6 +44,7 @@ export class Attachments {
     this.#counters = options.counters;
     this.#log = options.log;
     this.#limitCredits = options.limitCredits;
+    this.#invariants = options.invariants;
   }
 
   *attach(domain: SmmuDomain, device: SmmuDevice): Steps<number> {
@@ -69,11 +73,12 @@ export class Attachments {
 
   /** Takes no lock: whoever holds it may be waiting for a handler that is about to block the stream. */
   *block(device: SmmuDevice): Steps {
-    if (!device.blocked) {
+    if (!device.blocked && device.attached) {
       this.#counters.blocked += 1;
       this.#log.warn({ event: 'smmu.block', device: device.name, streamId: device.streamId });
     }
-    device.blocked = true;
+    // A stream that nothing is attached to aborts as it is.
+    device.blocked = device.attached;
     yield* this.#parts.configuration.applyStream(device);
   }
 
@@ -104,7 +109,9 @@ export class Attachments {
     }
     yield* this.#parts.configuration.applyStream(device);
     this.#log.info({ event: 'smmu.attach', ...names(device), domain: domain.id, stage: domain.stage, pasid: NO_PASID });
-    return this.#startFunction(device);
+    const started = this.#startFunction(device);
+    if (started !== Errno.OK) yield* this.#detach(domain, device);
+    return started;
   }
 
   *#attachPasid(domain: SmmuDomain, device: SmmuDevice, pasid: number): Steps<number> {
@@ -123,7 +130,9 @@ export class Attachments {
     }
     yield* this.#parts.configuration.applyStream(device);
     this.#log.info({ event: 'smmu.attach', ...names(device), domain: domain.id, stage: domain.stage, pasid });
-    return this.#startFunction(device);
+    const started = this.#startFunction(device);
+    if (started !== Errno.OK) yield* this.#detachPasid(device, pasid);
+    return started;
   }
 
   /**
@@ -138,7 +147,7 @@ export class Attachments {
     device.domain = null;
     yield* this.#parts.configuration.applyStream(device);
     if (!last) yield* this.#forgetAccessesWithoutPasid(device, domain);
-    yield* this.#drain(device, last ? undefined : NO_PASID);
+    yield* this.#drain(device, 'detach', last ? undefined : NO_PASID);
     yield* this.#finishDetach(domain, device, NO_PASID);
   }
 
@@ -155,13 +164,11 @@ export class Attachments {
       yield* this.#parts.configuration.removeContext(device, pasid);
       if (device.atsEnabled) {
         const batch = this.#parts.commands.batch();
-        this.#parts.invalidation.forgetTranslations(batch, domain);
-        batch.sync();
         batch.invalidateAtc(device.streamId, pasid, 0, ATC_WHOLE);
         yield* this.#parts.invalidation.complete(batch, domain);
       }
     }
-    yield* this.#drain(device, last ? undefined : pasid);
+    yield* this.#drain(device, 'detach', last ? undefined : pasid);
     device.pasids.delete(pasid);
     yield* this.#finishDetach(domain, device, pasid);
   }
@@ -178,8 +185,8 @@ export class Attachments {
     if (!domain.inUse) yield* domain.forget();
     if (domain.parent !== null && !domain.parent.inUse) yield* domain.parent.forget();
     if (!device.attached) {
-      device.contexts?.destroy();
-      device.contexts = null;
+      const left = device.pending.size + device.partial.size;
+      this.#invariants.check('one-response', left === 0, () => `${device.name} is detached with ${left} groups open`);
       device.blocked = false;
     }
     device.stopping.delete(pasid);
@@ -191,6 +198,9 @@ export class Attachments {
     if (index >= 0) domain.attachments.splice(index, 1);
     if (pasid === NO_PASID) device.domain = null;
     else device.pasids.delete(pasid);
+    if (device.attached) return;
+    device.contexts?.destroy();
+    device.contexts = null;
   }
 
   /** With PASIDs still in use, the stream goes on: CD 0 and what was cached without a PASID go. */
@@ -203,8 +213,8 @@ export class Attachments {
   }
 
   *#enableFaults(device: SmmuDevice, owner: object, mode: 'stall' | 'pri'): Steps<number> {
-    if (device.faults !== null)
-      return device.faults.owner === owner && device.faults.mode === mode ? Errno.OK : Errno.EBUSY;
+    const { faults } = device;
+    if (faults !== null) return faults.owner === owner && faults.mode === mode ? Errno.OK : Errno.EBUSY;
     if (mode === 'stall' ? !device.stall : !device.pri) return Errno.ENODEV;
     device.faults = { owner, mode };
     if (device.attached) {
@@ -229,7 +239,7 @@ export class Attachments {
     if (device.attached) {
       this.#stopPri(device);
       if (faults.mode === 'stall') yield* this.#applyFaultMode(device);
-      yield* this.#drain(device, undefined);
+      yield* this.#drain(device, 'faults disabled');
     }
     device.faults = null;
     device.quiescing = false;
@@ -254,7 +264,7 @@ export class Attachments {
     yield* events.drain();
     if (pageRequests !== null) yield* pageRequests.drain();
     service.discardPartial(device, 'function reset');
-    service.cancel(device);
+    yield* service.cancel(device);
     yield* service.drain(device);
     device.resetting = false;
     device.atsEnabled = false;
@@ -307,7 +317,7 @@ export class Attachments {
   }
 
   /** Waits for everything in flight: records in the queues, requests on the link, groups with handlers. */
-  *#drain(device: SmmuDevice, pasid: number | undefined): Steps {
+  *#drain(device: SmmuDevice, reason: string, pasid?: number): Steps {
     const { events, pageRequests, service } = this.#parts;
     if (device.stall) yield* events.drain();
     if (device.pri && pageRequests !== null) {
@@ -315,7 +325,7 @@ export class Attachments {
       yield* service.drain(device, pasid);
       if (pasid === undefined) yield* this.#awaitPriStopped(device);
     }
-    service.discardPartial(device, 'detach', pasid);
+    service.discardPartial(device, reason, pasid);
     yield* service.drain(device, pasid);
     if (pasid === undefined) this.#returnCredits(device);
   }

@@ -110,7 +110,7 @@ export class FaultService {
   *deliver(whole: PendingGroup): Steps {
     const { device } = whole;
     const { log, counters, clock, timeoutNs } = this.#options;
-    if (device.resetting) {
+    if (device.resetting && whole.origin === 'pri') {
       counters.cancelled += 1;
       return;
     }
@@ -118,7 +118,8 @@ export class FaultService {
     device.pending.set(whole.key, whole);
     if (log.isLevelEnabled('debug')) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
     const broken = whole.response !== 'success';
-    const shares = broken || device.stopping.has(whole.pasid) ? [] : sharesOf(whole);
+    const ending = device.resetting || device.stopping.has(whole.pasid);
+    const shares = broken || ending ? [] : sharesOf(whole);
     if (!areServed(shares)) {
       if (!broken) counters.unclaimed += 1;
       yield* this.#finish(whole, 'invalid');
@@ -184,15 +185,23 @@ export class FaultService {
     }
   }
 
-  /** Forgets the pending groups of a function that was reset: it does not know them any more. */
-  cancel(device: SmmuDevice): void {
-    for (const whole of device.pending.values()) {
+  /**
+   * A function was reset: it does not know its page request groups any more, so they get no answer. Accesses of it that
+   * are stalled in the SMMU end with an abort.
+   */
+  *cancel(device: SmmuDevice): Steps {
+    for (const whole of [...device.pending.values()]) {
+      if (whole.finished) continue;
+      if (whole.origin === 'stall') {
+        yield* this.#finish(whole, 'invalid');
+        continue;
+      }
       this.#options.counters.cancelled += 1;
       whole.finished = true;
       this.#deadlines.delete(whole);
+      device.pending.delete(whole.key);
     }
-    device.pending.clear();
-    this.#armTimer();
+    if (this.#deadlines.size === 0) this.#armTimer();
     device.quiet.wakeAll();
   }
 

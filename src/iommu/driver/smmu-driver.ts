@@ -90,6 +90,7 @@ export class SmmuDriver implements NestingIommu {
       counters: this.counters,
       log: this.#options.log,
       limitCredits: !(this.#options.overcommitPageRequests ?? false),
+      invariants: this.#options.invariants,
     });
     return parts.features;
   }

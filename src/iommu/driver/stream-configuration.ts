@@ -1,4 +1,5 @@
 /** What a device's STE and CDs must say, and how they come to say it (IHI 0070 §5.2, §5.4). */
+import { assert } from '../../assert.ts';
 import type { Memory } from '../../hw/memory.ts';
 import type { Steps } from '../../sim/task.ts';
 import { CD } from '../spec/cd.layout.ts';
@@ -136,7 +137,7 @@ export class StreamConfiguration {
   #composeStage1(device: SmmuDevice, own: SmmuDomain | null): void {
     const ste = this.#ste;
     const { contexts } = device;
-    if (contexts === null) return;
+    assert(contexts !== null, `${device.name} has context descriptors`);
     STE.S1ContextPtr.set(ste, 0, contexts.baseAddress / 64);
     STE.S1CDMax.set(ste, 0, contexts.bits);
     STE.S1Fmt.set(ste, 0, contexts.format);
