@@ -6,9 +6,10 @@ import Table from 'cli-table3';
 import { dmaLines } from './dma.ts';
 import { faultLines } from './fault.ts';
 import type { Line } from './measure.ts';
+import { pageTableLines } from './page-table.ts';
 import { translationLines } from './translation.ts';
 
-const GROUPS: readonly (() => Promise<Line[]>)[] = [translationLines, dmaLines, faultLines];
+const GROUPS: readonly (() => Promise<Line[]>)[] = [translationLines, pageTableLines, dmaLines, faultLines];
 
 async function main(): Promise<void> {
   const json = process.argv.includes('--json');
