@@ -29,36 +29,60 @@ export interface InterruptLines {
   readonly monitor?: InterruptLine;
 }
 
-/** A source that IRQ_CTRL enables. */
-interface Source {
+/** Where IRQ_CTRL enables a source, and where its message is configured. */
+interface SourceRegisters {
   readonly enable: Field;
   readonly address: RegisterLayout & { readonly ADDR_LOW: Field; readonly ADDR_HIGH: Field };
   readonly data: RegisterLayout;
+  /** The global error of a message that aborts. */
   readonly abort: Field;
-  readonly line: 'event' | 'priority' | 'globalError';
 }
 
-const EVENT: Source = {
+const EVENT: SourceRegisters = {
   enable: IRQ_CTRL.EVENTQ_IRQEN,
   address: EVENTQ_IRQ_CFG0,
   data: EVENTQ_IRQ_CFG1,
   abort: GERROR.MSI_EVENTQ_ABT_ERR,
-  line: 'event',
 };
-const PRIORITY: Source = {
+const PRIORITY: SourceRegisters = {
   enable: IRQ_CTRL.PRIQ_IRQEN,
   address: PRIQ_IRQ_CFG0,
   data: PRIQ_IRQ_CFG1,
   abort: GERROR.MSI_PRIQ_ABT_ERR,
-  line: 'priority',
 };
-const GLOBAL_ERROR: Source = {
+const GLOBAL_ERROR: SourceRegisters = {
   enable: IRQ_CTRL.GERROR_IRQEN,
   address: GERROR_IRQ_CFG0,
   data: GERROR_IRQ_CFG1,
   abort: GERROR.MSI_GERROR_ABT_ERR,
-  line: 'globalError',
 };
+
+/** A source as it is enabled now. Its message cannot change while it is (§6.3.21), so it is read once. */
+class Source {
+  readonly registers: SourceRegisters;
+  readonly line: InterruptLine;
+  enabled = false;
+  /** 0: no message. */
+  target = 0;
+  data = 0;
+  /** How often it was disabled: what was on its way then does not come any more (§3.18.1). */
+  disabled = 0;
+
+  constructor(registers: SourceRegisters, line: InterruptLine) {
+    this.registers = registers;
+    this.line = line;
+  }
+
+  update(file: RegisterFile, messages: boolean): void {
+    const { enable, address, data } = this.registers;
+    const enabled = enable.of(file.get(IRQ_CTRL)) === 1;
+    if (this.enabled && !enabled) this.disabled += 1;
+    this.enabled = enabled;
+    const high = file.field(address, address.ADDR_HIGH);
+    this.target = messages ? high * 2 ** 32 + file.field(address, address.ADDR_LOW) * 4 : 0;
+    this.data = file.get(data);
+  }
+}
 
 export interface InterruptsOptions {
   readonly clock: Clock;
@@ -73,13 +97,14 @@ export class Interrupts {
   readonly #clock: Clock;
   readonly #registers: RegisterFile;
   readonly #bus: Bus;
-  readonly #lines: InterruptLines;
+  readonly #sync: InterruptLine;
   readonly #messages: boolean;
   readonly #addressLimit: number;
   readonly #log: Log;
   readonly #payload = new DataView(new ArrayBuffer(8));
-  /** How often each source was disabled. */
-  readonly #disabled = { event: 0, priority: 0, globalError: 0 };
+  readonly #event: Source;
+  readonly #priority: Source;
+  readonly #globalError: Source;
   /** Bits in which GERROR and GERRORN differ. */
   #active = 0;
 
@@ -87,7 +112,11 @@ export class Interrupts {
     this.#clock = options.clock;
     this.#registers = options.registers;
     this.#bus = options.bus;
-    this.#lines = options.lines;
+    const { event, priority, globalError, sync } = options.lines;
+    this.#event = new Source(EVENT, event);
+    this.#priority = new Source(PRIORITY, priority);
+    this.#globalError = new Source(GLOBAL_ERROR, globalError);
+    this.#sync = sync;
     this.#messages = options.features.MSI === 1;
     this.#addressLimit = 2 ** outputAddressBits(options.features);
     this.#log = options.log;
@@ -96,11 +125,6 @@ export class Interrupts {
   /** Whether global error `error` is active: GERROR and GERRORN differ. */
   active(error: Field): boolean {
     return error.of(this.#active) === 1;
-  }
-
-  /** After a reset nothing that was on its way comes. */
-  reset(): void {
-    this.enablesChanged(0, IRQ_CTRL.EVENTQ_IRQEN.mask32 | IRQ_CTRL.PRIQ_IRQEN.mask32);
   }
 
   /** Compares GERROR and GERRORN afresh: call when software wrote GERRORN. */
@@ -116,29 +140,29 @@ export class Interrupts {
     this.refresh();
     this.#log.warn({ event: 'smmuv3.gerror', error: error.name });
     // A failed GERROR message is not told by another one (§7.5.1).
-    if (error !== GERROR.MSI_GERROR_ABT_ERR) this.#notify(GLOBAL_ERROR);
+    if (error !== GERROR.MSI_GERROR_ABT_ERR) this.#notify(this.#globalError);
   }
 
   /** The event queue went from empty to non-empty; software may know `delayNs` from now. */
   eventQueue(delayNs: number): void {
-    this.#notifyLater(EVENT, delayNs);
+    this.#notifyLater(this.#event, delayNs);
   }
 
   /** The PRI queue's condition (PRIQ_IRQ_CFG2.LO) came true; software may know `delayNs` from now. */
   priorityQueue(delayNs: number): void {
-    this.#notifyLater(PRIORITY, delayNs);
+    this.#notifyLater(this.#priority, delayNs);
   }
 
-  /** IRQ_CTRL was written: what was on its way when its source was disabled does not come any more (§3.18.1). */
-  enablesChanged(next: number, previous: number): void {
-    for (const source of [EVENT, PRIORITY]) {
-      if (source.enable.falls(previous, next)) this.#disabled[source.line] += 1;
+  /** IRQ_CTRL was written, or everything was reset. */
+  enablesChanged(): void {
+    for (const source of [this.#event, this.#priority, this.#globalError]) {
+      source.update(this.#registers, this.#messages);
     }
   }
 
   /** A CMD_SYNC with CS=SIG_IRQ completed: wired in any case, and by message if it gave an address (§4.7.3). */
   sync(message: boolean, address: number, data: number): void {
-    this.#lines.sync.pulse();
+    this.#sync.pulse();
     if (this.#messages && message) this.#send(address, data, GERROR.MSI_CMDQ_ABT_ERR);
   }
 
@@ -147,21 +171,16 @@ export class Interrupts {
       this.#notify(source);
       return;
     }
-    const times = this.#disabled[source.line];
+    const { disabled } = source;
     this.#clock.after(delayNs, () => {
-      if (times === this.#disabled[source.line]) this.#notify(source);
+      if (disabled === source.disabled) this.#notify(source);
     });
   }
 
   #notify(source: Source): void {
-    const registers = this.#registers;
-    if (source.enable.of(registers.get(IRQ_CTRL)) === 0) return;
-    this.#lines[source.line].pulse();
-    if (!this.#messages) return;
-    const { address } = source;
-    const target =
-      registers.field(address, address.ADDR_HIGH) * 2 ** 32 + registers.field(address, address.ADDR_LOW) * 4;
-    if (target !== 0) this.#send(target, registers.get(source.data), source.abort);
+    if (!source.enabled) return;
+    source.line.pulse();
+    if (source.target !== 0) this.#send(source.target, source.data, source.registers.abort);
   }
 
   /** A 32-bit write. Addresses are truncated to the OAS (§3.4.3). */

@@ -126,7 +126,9 @@ export class RegisterFile implements RegisterReader {
     if (word === undefined || word.writable === 0) return;
     if (word.accepts !== undefined && !word.accepts(this, value)) return;
     let mask = word.writable;
-    for (const guard of word.guards) if (!guard.open(this)) mask &= ~guard.mask;
+    if (word.guards.length > 0) {
+      for (const guard of word.guards) if (!guard.open(this)) mask &= ~guard.mask;
+    }
     if (mask === 0) return;
     const previous = this.#values.getUint32(index * 4, true);
     const next = ((previous & ~mask) | (value & mask)) >>> 0;

@@ -268,7 +268,6 @@ export class Smmu implements MmioDevice, TranslationAgent {
   /** Back to the state after power-on. Stalled transactions end with an abort. */
   reset(): void {
     this.#stalls.terminateAll();
-    this.#interrupts.reset();
     this.#registers.reset();
     this.#stalls.reset();
     this.#events.reset();
@@ -317,9 +316,9 @@ export class Smmu implements MmioDevice, TranslationAgent {
     const registers = this.#registers;
     registers.onWrite(CR0, (next, previous) => this.#writeControl(next, previous));
     registers.onWrite(CR2, () => this.#control.refresh(registers));
-    registers.onWrite(IRQ_CTRL, (next, previous) => {
+    registers.onWrite(IRQ_CTRL, (next) => {
       registers.set(IRQ_CTRLACK, next);
-      this.#interrupts.enablesChanged(next, previous);
+      this.#interrupts.enablesChanged();
     });
     // The update is complete before software can look (§6.3.14.1).
     registers.onWrite(GBPA, (next) => registers.set(GBPA, (next & ~GBPA.Update.mask32) >>> 0));
@@ -347,6 +346,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   /** Derived state, after the registers changed as a whole. */
   #refresh(): void {
     this.#control.refresh(this.#registers);
+    this.#interrupts.enablesChanged();
     this.#interrupts.refresh();
     this.#commandRing.configure();
     this.#eventRing.configure();
