@@ -186,8 +186,7 @@ export class AcceleratorRing {
       outcome: DMA_OUTCOMES[transfer.outcome],
       processed,
     });
-    // Bytes of a page that could not be read were not processed at all.
-    operation.fault(status, status === DescriptorStatus.SOURCE_FAULT ? slot.start : processed);
+    operation.fault(status, processed);
     this.#release(slot, operation);
   }
 
