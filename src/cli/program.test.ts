@@ -136,7 +136,7 @@ describe('faultline run', () => {
           level: expect.any(String),
           mode: expect.stringMatching(/^(static|stall|pri)$/),
           layer: expect.any(String),
-          event: expect.stringMatching(/^[a-z]+\.[a-z-]+$/),
+          event: expect.stringMatching(/^[a-z]+\.[a-zA-Z]+$/),
         }),
       );
     }
@@ -149,7 +149,7 @@ describe('a run that fails ends with 1 and says why on stderr, and still reports
       vfio: (mode) => (mode === 'static' ? { errors: { MAP_DMA: Errno.ENOMEM } } : {}),
     });
     expect(code).toBe(1);
-    expect(err).toBe('faultline: static: VFIO_IOMMU_MAP_DMA failed: ENOMEM\n');
+    expect(err).toBe('faultline: static: VFIO_IOMMU_MAP_DMA of 1048576 bytes failed: ENOMEM\n');
     const [first, second] = JSON.parse(out).runs;
     expect(first.output).toEqual({ sha256: null, keyHex: null, ivHex: null, verified: false });
     expect(second.output.verified).toBe(true);

@@ -170,7 +170,7 @@ export class AcceleratorDriver implements CryptoDevice {
 
   *#reportRingError(): Steps<never> {
     const status = yield* this.#pci.read(REGISTERS, STATUS.offset, 4);
-    this.#options.log.error({ event: 'guest.ring-error', status });
+    this.#options.log.error({ event: 'guest.ringError', status });
     throw new VmmError('the accelerator could not read or write its descriptor ring, and stopped');
   }
 

@@ -96,7 +96,7 @@ export class VfioContainer {
       SIZE_LOW: low32(bytes),
       SIZE_HIGH: high32(bytes),
     });
-    yield* this.#call(this.#container, 'VFIO_IOMMU_MAP_DMA', Ioctl.VFIO_IOMMU_MAP_DMA, argument);
+    yield* this.#call(this.#container, `VFIO_IOMMU_MAP_DMA of ${bytes} bytes`, Ioctl.VFIO_IOMMU_MAP_DMA, argument);
   }
 
   *unmap(iova: number, bytes: number): Steps {

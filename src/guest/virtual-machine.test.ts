@@ -85,7 +85,7 @@ describe('set-up', () => {
 
   test.each([
     ['SET_IOMMU', Errno.EINVAL, 'VFIO_SET_IOMMU failed: EINVAL'],
-    ['MAP_DMA', Errno.ENOMEM, 'VFIO_IOMMU_MAP_DMA failed: ENOMEM'],
+    ['MAP_DMA', Errno.ENOMEM, 'VFIO_IOMMU_MAP_DMA of 1048576 bytes failed: ENOMEM'],
     ['GROUP_GET_DEVICE_FD', Errno.EBUSY, 'VFIO_GROUP_GET_DEVICE_FD 0000:01:00.0 failed: EBUSY'],
     ['DEVICE_GET_INFO', -4711, 'VFIO_DEVICE_GET_INFO failed: errno 4711'],
     ['ENABLE_IOPF', Errno.ENODEV, 'VFIO_IOMMU_ENABLE_IOPF failed: ENODEV'],
