@@ -1,5 +1,6 @@
 /** The whole suite: every row, in the order of the chapters. */
 import type { Row } from './row.ts';
+import { accessFlagRows } from './rows/access-flag.ts';
 import { atsInvalidationRows } from './rows/ats-invalidation.ts';
 import { atsRequestRows } from './rows/ats-requests.ts';
 import { atsTranslatedRows } from './rows/ats-translated.ts';
@@ -19,6 +20,8 @@ import { stallRows } from './rows/stalls.ts';
 import { steValidityRows } from './rows/ste-validity.ts';
 import { streamTableRows } from './rows/stream-table.ts';
 import { tlbRows } from './rows/tlb.ts';
+import { walkGeometryRows } from './rows/walk-geometry.ts';
+import { walkPermissionRows } from './rows/walk-permissions.ts';
 
 export const ROWS: readonly Row[] = [
   ...streamTableRows,
@@ -40,4 +43,7 @@ export const ROWS: readonly Row[] = [
   ...atsTranslatedRows,
   ...atsInvalidationRows,
   ...pageRequestRows,
+  ...walkGeometryRows,
+  ...walkPermissionRows,
+  ...accessFlagRows,
 ];
