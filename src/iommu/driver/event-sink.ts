@@ -43,12 +43,14 @@ export class EventSink implements RecordSink<PendingGroup> {
   readonly #service: FaultService;
   readonly #counters: DriverCounters;
   readonly #log: Log;
+  readonly #debug: boolean;
 
   constructor(options: EventSinkOptions) {
     this.#devices = options.devices;
     this.#service = options.service;
     this.#counters = options.counters;
     this.#log = options.log;
+    this.#debug = options.log.isLevelEnabled('debug');
   }
 
   take(view: DataView, at: number, notBeforeNs: number): PendingGroup | null {
@@ -76,7 +78,7 @@ export class EventSink implements RecordSink<PendingGroup> {
       execute: ownAccess && EventRecord.InD.get(view, at) === 1,
       privileged: EventRecord.PnU.get(view, at) === 1,
     };
-    if (this.#log.isLevelEnabled('debug')) {
+    if (this.#debug) {
       const name = EVENT_NAMES.get(type);
       this.#log.debug({ event: 'smmu.stall', type: name, streamId, pasid, stag, stage, page, read, write: !read });
     }

@@ -45,10 +45,16 @@ export class FaultService {
   /** Pending groups in order of their deadlines. */
   readonly #deadlines = new Set<PendingGroup>();
   readonly #expired: WaitQueue;
+  readonly #debug: boolean;
   #timer: Timer | null = null;
+  readonly #due = (): void => {
+    this.#timer = null;
+    this.#expired.wakeAll();
+  };
 
   constructor(options: FaultServiceOptions) {
     this.#options = options;
+    this.#debug = options.log.isLevelEnabled('debug');
     this.#expired = new WaitQueue(options.scheduler, 'a fault to time out');
   }
 
@@ -116,7 +122,7 @@ export class FaultService {
     }
     assert(!device.pending.has(whole.key), 'no two pending groups of a device have one name');
     device.pending.set(whole.key, whole);
-    if (log.isLevelEnabled('debug')) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
+    if (this.#debug) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
     const broken = whole.response !== 'success';
     const ending = device.resetting || device.stopping.has(whole.pasid);
     const shares = broken || ending ? [] : sharesOf(whole);
@@ -130,7 +136,7 @@ export class FaultService {
     if (timeoutNs > 0) {
       whole.deadlineNs = clock.now + timeoutNs;
       this.#deadlines.add(whole);
-      this.#armTimer();
+      this.#armTimer(whole);
     }
     for (const part of whole.parts) {
       const { handler } = part.domain;
@@ -161,7 +167,7 @@ export class FaultService {
     for (;;) {
       const [first] = this.#deadlines;
       if (first === undefined || first.deadlineNs > clock.now) {
-        this.#armTimer();
+        if (first !== undefined) this.#armTimer(first);
         yield this.#expired;
         continue;
       }
@@ -198,10 +204,9 @@ export class FaultService {
       }
       this.#options.counters.cancelled += 1;
       whole.finished = true;
-      this.#deadlines.delete(whole);
+      this.#forgetDeadline(whole);
       device.pending.delete(whole.key);
     }
-    if (this.#deadlines.size === 0) this.#armTimer();
     device.quiet.wakeAll();
   }
 
@@ -215,14 +220,13 @@ export class FaultService {
     const { counters, invariants, log, queue, invalidation, clock } = this.#options;
     invariants.check('one-response', !whole.finished, () => `${device.name} ${whole.origin} group ${whole.index}`);
     whole.finished = true;
-    this.#deadlines.delete(whole);
-    if (this.#deadlines.size === 0) this.#armTimer();
+    this.#forgetDeadline(whole);
     // Before the command: the function may use the index again as soon as it has the answer.
     device.pending.delete(whole.key);
     if (response === 'success') counters.succeeded += 1;
     else if (response === 'invalid') counters.invalid += 1;
     else counters.failed += 1;
-    if (log.isLevelEnabled('debug')) {
+    if (this.#debug) {
       log.debug({ event: 'iopf.response', ...describe(whole), response, tookNs: clock.now - whole.receivedNs });
     }
     const batch = queue.batch();
@@ -245,19 +249,18 @@ export class FaultService {
     this.#options.log.warn({ event: 'iopf.violation', device: device.name, rule, index: groupIndex, pasid, page });
   }
 
-  /** Sets the timer for the earliest deadline, or stops it when nothing waits: a run at rest has no timers. */
-  #armTimer(): void {
-    const [first] = this.#deadlines;
+  /** Wakes the time-out thread when the earliest group is due; deadlines come in the order of groups. */
+  #armTimer(earliest: PendingGroup): void {
     const { clock } = this.#options;
-    if (first === undefined) {
-      this.#timer?.cancel();
-      this.#timer = null;
-    } else if (this.#timer === null) {
-      this.#timer = clock.after(Math.max(0, first.deadlineNs - clock.now), () => {
-        this.#timer = null;
-        this.#expired.wakeAll();
-      });
-    }
+    this.#timer ??= clock.after(Math.max(0, earliest.deadlineNs - clock.now), this.#due);
+  }
+
+  /** A run at rest has no timers: the last group to be answered takes it away. */
+  #forgetDeadline(whole: PendingGroup): void {
+    this.#deadlines.delete(whole);
+    if (this.#deadlines.size > 0 || this.#timer === null) return;
+    this.#timer.cancel();
+    this.#timer = null;
   }
 }
 

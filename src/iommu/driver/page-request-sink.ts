@@ -27,12 +27,14 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
   readonly #service: FaultService;
   readonly #counters: DriverCounters;
   readonly #log: Log;
+  readonly #debug: boolean;
 
   constructor(options: PageRequestSinkOptions) {
     this.#devices = options.devices;
     this.#service = options.service;
     this.#counters = options.counters;
     this.#log = options.log;
+    this.#debug = options.log.isLevelEnabled('debug');
   }
 
   take(view: DataView, at: number, notBeforeNs: number): PendingGroup | UnknownGroup | null {
@@ -44,7 +46,7 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
     const write = PageRequestRecord.W.get(view, at) === 1;
     const last = PageRequestRecord.Last.get(view, at) === 1;
     this.#counters.pageRequests += 1;
-    if (this.#log.isLevelEnabled('debug')) {
+    if (this.#debug) {
       this.#log.debug({ event: 'pri.request', streamId, pasid, page, index: groupIndex, read, write, last });
     }
     const device = this.#devices.get(streamId);
