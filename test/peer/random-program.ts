@@ -85,7 +85,8 @@ const LEAF_1_CHOICES: Choices = [
 const LEAF_2_CHOICES: Choices = [
   ['VALID', [0]],
   ['AF', [0]],
-  ['S2AP', [0, 1, 2]],
+  // `cached-read-permission`: 2 is left out.
+  ['S2AP', [0, 1]],
   ['SH', [2, 3]],
   ['XN', [1, 2, 3]],
   ['SW', [9]],
@@ -130,7 +131,8 @@ class Generator {
   readonly #p: ProgramBuilder;
   readonly #random: Random;
   readonly #streams: Stream[] = [];
-  #readSomething = false;
+  /** The stream that is being laid out belongs to the device that reads. */
+  #reading = false;
 
   constructor(p: ProgramBuilder, random: Random) {
     this.#p = p;
@@ -172,6 +174,7 @@ class Generator {
   #addStream(device: number, sid: number, split: number | undefined): void {
     const random = this.#random;
     const p = this.#p;
+    this.#reading = device === EDU;
     const config = random.pick([4, 5, 5, 5, 5, 6, 6, 6, 7, 7, 0] as const);
     const vmid = config >= 6 ? random.below(0x1_0000) : 0;
     const base = { device, sid, config, asid: random.below(0x1_0000), vmid, mappings: [] as Mapping[] };
@@ -195,7 +198,7 @@ class Generator {
     let ste: FieldsOf<'STE'> = { V: 1, Config: config };
     if (first !== null) ste = { ...ste, S1ContextPtr: cdAddress / 64 };
     if (second !== null) {
-      const stage2 = this.#stage2Ste(second, vmid);
+      const stage2 = this.#stage2Ste(second, vmid, config === 7);
       plain &&= !STAGE_2_CHOICES.some(([name, values]) => values.includes(stage2[name as keyof typeof stage2] ?? -1));
       ste = { ...ste, ...stage2 };
     }
@@ -227,13 +230,15 @@ class Generator {
     return tables;
   }
 
-  #stage2Ste(tables: Tables, vmid: number): FieldsOf<'STE'> {
+  #stage2Ste(tables: Tables, vmid: number, nested: boolean): FieldsOf<'STE'> {
     const { granule, inputBits, startLevel, root } = tables;
     const S2SL0 = (granule === 12 ? 2 : 3) - startLevel;
     const S2TG = { 12: 0, 14: 2, 16: 1 }[granule];
     // `input-above-s2ps`: the output is as large as any input.
     const fields = { S2T0SZ: 64 - inputBits, S2SL0, S2TG, S2PS: 4, S2AA64: 1, S2R: 1, S2VMID: vmid, S2TTB: root / 16 };
-    return this.#change(fields, STAGE_2_CHOICES, 0.25);
+    const changed = this.#change(fields, STAGE_2_CHOICES, 0.25);
+    // `nested-fault-recording`
+    return nested ? { ...changed, S2R: 1 } : changed;
   }
 
   #upperHalf(mappings: Mapping[], second: Tables | null): FieldsOf<'CD'> {
@@ -276,8 +281,10 @@ class Generator {
   #leaf(stage: 1 | 2): Fields {
     const fields = this.#change({}, stage === 1 ? LEAF_1_CHOICES : LEAF_2_CHOICES, 0.35);
     // `address-size-first`: an output that is out of range comes alone.
-    const { OUTPUT } = fields as { readonly OUTPUT?: number };
-    return OUTPUT === undefined ? fields : { OUTPUT };
+    const { OUTPUT, S2AP } = fields as { readonly OUTPUT?: number; readonly S2AP?: number };
+    if (OUTPUT !== undefined) return { OUTPUT };
+    // `cached-write-permission`: what reads before it writes has no read-only pages at stage 2.
+    return this.#reading && S2AP === 1 ? {} : fields;
   }
 
   /** An IPA for `output`: the pool is mapped to itself, or a page of stage 2's own. */
@@ -316,10 +323,8 @@ class Generator {
     const { iova, physical } = this.#address(stream);
     const p = this.#p;
     if (stream.device !== EDU) p.dma(iova, physical, { device: stream.device });
-    else if (this.#random.chance(0.5)) {
-      p.readDma(iova);
-      this.#readSomething = true;
-    } else {
+    else if (this.#random.chance(0.5)) p.readDma(iova);
+    else {
       p.writeDma(iova);
       // `failed-read-data`: what the buffer holds is known until something was read into it.
       if (!this.#readSomething) p.look(physical, 4);
@@ -432,13 +437,13 @@ class Generator {
       { name: 'TLBI_NH_ASID', fields: { VMID, ASID: random.below(0x1_0000) } },
       { name: 'TLBI_NH_VA', fields: { VMID, ASID: random.below(0x1_0000), Address } },
       { name: 'TLBI_NH_VAA', fields: { VMID, Address, Leaf: 1 } },
-      { name: 'TLBI_NH_VAA', fields: { VMID, Address, TG: 1, NUM: random.below(32), SCALE: random.below(32) } },
+      { name: 'TLBI_NH_VAA', fields: { VMID, Address, TG: 1, NUM: 1 + random.below(31), SCALE: random.below(32) } },
       { name: 'TLBI_S12_VMALL', fields: { VMID } },
       { name: 'TLBI_S2_IPA', fields: { VMID, Address: Address % 2 ** 32 } },
       { name: 'TLBI_NSNH_ALL' },
       { name: 'SYNC', fields: { CS: random.below(3) } },
     ];
-    // `commands-without-their-feature`, `sync-reserved-signal`: only opcodes that are reserved on both sides.
+    // `commands-without-their-feature`, `sync-reserved-signal`, `reserved-range`: only opcodes that are reserved on both sides.
     const illegal: readonly Command[] = [0x00, 0x08, 0x0f, 0x14, 0x19, 0x2b, 0x42, 0x6f, 0x80, 0xff].map((opcode) => ({
       words: { 0: opcode },
     }));

@@ -165,7 +165,7 @@ export const invalidation: readonly Program[] = [
     remapped(`range of ${NUM + 1} x 2^${SCALE} pages from ${below} units below`, [range(1, SCALE, NUM, below)]),
   ]),
   ...([2, 3] as const).map((TG) =>
-    remapped(`range with TG ${TG === 2 ? 16 : 64} KiB over a 4 KiB page`, [range(TG, 0, 0, 0)]),
+    remapped(`range with TG ${TG === 2 ? 16 : 64} KiB over 4 KiB pages`, [range(TG, 0, 1, 0)]),
   ),
   ...GRANULES.filter((granule) => granule !== 12).flatMap((granule) => [
     remapped(`${granuleName(granule)}, TLBI_NH_VA`, [va({ Address: Number((IOVA / 65536n) * 16n) })], { granule }),
@@ -190,6 +190,11 @@ export const invalidation: readonly Program[] = [
     {
       level: 2,
     },
+  ),
+  remapped(
+    '2 MiB block, range over its last two pages',
+    [va({ TG: 1, NUM: 1, Address: Math.floor(PAGE_NUMBER / 512) * 512 + 510 })],
+    { level: 2 },
   ),
   remapped('permission taken away, no command', [], {
     extra: ({ tables, before }) => tables.map(IOVA, before, { AP: 3 }),

@@ -101,6 +101,18 @@ export const nestedCases: readonly Program[] = [
   ...faults.map(([name, fields]) =>
     nested(`CD ${name} at stage 2, S2R=0`, { ste: { S2R: 0 } }, (c) => remap(c, c.cd, fields)),
   ),
+  program('nested: stage 1 table of 64 KiB unmapped at stage 2, an entry in its middle', (p) => {
+    const second = p.stage2(12, 44);
+    identity(second);
+    const first = p.stage1(16, 42);
+    p.throughBoth(first, second);
+    // The second level table has an IPA that stage 2 does not map.
+    p.word(first.descriptor(0n, 2), 0x1_0001_0003n);
+    p.enable().dma(0x401_0000n, p.memory());
+  }),
+  nested('stage 1 table of level 2 unmapped at stage 2, S2R=0', { ste: { S2R: 0 } }, (c) =>
+    remap(c, c.first.descriptor(IOVA & ~0xffffn, 2), { VALID: 0 }),
+  ),
   nested('CD read-only at stage 2', {}, (c) => remap(c, c.cd, { S2AP: 1 })),
   ...[1, 2, 3].map((level) =>
     nested(`stage 1 table of level ${level} read-only at stage 2`, {}, (c) =>

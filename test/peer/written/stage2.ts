@@ -149,6 +149,28 @@ export const stage2Cases: readonly Program[] = [
     p.throughStage2(tables, { S2TTB: (tables.root + 0x1000) / 16 });
     p.enable().dma(IPA, target);
   }),
+  program('stage 2: edu writes after a read, S2AP 1', (p) => {
+    const tables = p.stage2();
+    const target = p.memory();
+    tables.map(IPA, target, { S2AP: 1 });
+    p.throughStage2(tables, {}, 0x18);
+    p.word(target, 0x1111n);
+    p.enable().readDma(IPA).writeDma(IPA).look(target);
+  }),
+  program('stage 2: none, edu writes after a read, AP 3', (p) => {
+    const tables = p.stage1();
+    const target = p.memory();
+    tables.map(IPA, target, { AP: 3 });
+    p.throughStage1(tables, {}, {}, 0x18);
+    p.word(target, 0x1111n);
+    p.enable().readDma(IPA).writeDma(IPA).look(target);
+  }),
+  program('stage 2: edu reads after a write, S2AP 2', (p) => {
+    const tables = p.stage2();
+    tables.map(IPA, p.memory(), { S2AP: 2 });
+    p.throughStage2(tables, {}, 0x18);
+    p.enable().writeDma(IPA).readDma(IPA);
+  }),
   ...(['from-memory', 'to-memory'] as const).flatMap((direction) =>
     [0, 1, 2, 3].map((S2AP) =>
       program(`stage 2: edu ${direction}, S2AP ${S2AP}`, (p) => {
