@@ -324,11 +324,7 @@ class Generator {
     const p = this.#p;
     if (stream.device !== EDU) p.dma(iova, physical, { device: stream.device });
     else if (this.#random.chance(0.5)) p.readDma(iova);
-    else {
-      p.writeDma(iova);
-      // `failed-read-data`: what the buffer holds is known until something was read into it.
-      if (!this.#readSomething) p.look(physical, 4);
-    }
+    else p.writeDma(iova).look(physical, 4);
   }
 
   /** Moves or changes a leaf that was used, and looks again. */
