@@ -71,6 +71,8 @@ describe('stage 1 with stage 2, S2FWB=1', () => {
     [WT, 0b101, NC],
     [WB, 0b101, NC],
     [nGnRnE, 0b110, WB],
+    [nGRE, 0b110, WB],
+    [GRE, 0b110, WB],
     [NC, 0b110, WB],
     [WT, 0b110, WB],
     [WB, 0b110, WB],

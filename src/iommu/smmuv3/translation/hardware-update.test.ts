@@ -106,6 +106,13 @@ describe('one stage', () => {
     expect(translator.tlb.size).toBe(1);
   });
 
+  test('stage 1: a page that is dirty already is written without another look at it', () => {
+    const { translator, plain, plainPage } = fixture();
+    plainPage(ACCESSED | USER | DIRTY_MODIFIER);
+    expect(translate(translator, plain, VA)).toMatchObject({ permissions: READ | WRITE | EXECUTE });
+    expect(translate(translator, plain, VA, STORE)).toMatchObject({ event: 'ok', hit: true });
+  });
+
   test('stage 1: AF and dirty state go in one update', () => {
     const { translator, tables, plain, plainPage } = fixture();
     const leaf = plainPage(USER | READ_ONLY | DIRTY_MODIFIER);
@@ -166,6 +173,7 @@ describe('one stage', () => {
     });
     expect(tables.read(leaf)).toBe(before | ACCESSED | S2_WRITE);
     expect(translate(translator, stage2Only, IPA, STORE)).toMatchObject({ hit: true });
+    expect(translator.tlb.size).toBe(1);
   });
 });
 
@@ -217,6 +225,16 @@ describe('both stages', () => {
     });
     expect(guestTables.read(leaf)).toBe(before & ~READ_ONLY);
     expect(tables.read(hostLeaf) & S2_WRITE).toBe(S2_WRITE);
+  });
+
+  test('a combined entry whose stage 2 page is clean is looked at again for a write', () => {
+    const { translator, tables, nestedContext, guestPage, hostPage } = fixture();
+    guestPage(ACCESSED | USER);
+    const hostLeaf = hostPage(ACCESSED | S2_READ | DIRTY_MODIFIER);
+    expect(translate(translator, nestedContext, VA)).toMatchObject({ permissions: READ | EXECUTE });
+    expect(translate(translator, nestedContext, VA, STORE)).toMatchObject({ event: 'ok', hit: false });
+    expect(tables.read(hostLeaf) & S2_WRITE).toBe(S2_WRITE);
+    expect(translate(translator, nestedContext, VA, STORE)).toMatchObject({ event: 'ok', hit: true });
   });
 
   test('a stage 1 leaf that stage 2 changes meanwhile is read again', () => {
@@ -320,6 +338,18 @@ describe('ATS translation requests (§3.13.7, §13.7)', () => {
     expect(tables.read(hostLeaf) & S2_WRITE).toBe(S2_WRITE);
   });
 
+  test('a request that is granted nothing marks nothing accessed, and caches nothing', () => {
+    const { translator, tables, guestTables, stage2Only, nestedContext, guestPage, hostPage } = fixture();
+    const hostLeaf = hostPage(bit(54));
+    expect(translate(translator, stage2Only, IPA, ATS)).toMatchObject({ event: 'ok', permissions: 0 });
+    expect(tables.read(hostLeaf) & ACCESSED).toBe(0n);
+    expect(translator.tlb.size).toBe(0);
+    const leaf = guestPage(USER);
+    expect(translate(translator, nestedContext, VA, ATS)).toMatchObject({ event: 'ok', permissions: 0 });
+    expect(guestTables.read(leaf) & ACCESSED).toBe(0n);
+    expect(translator.tlb.vaSizes).toBe(0);
+  });
+
   test('faults other than permission remain, and permission faults of table fetches too', () => {
     const { translator, tables, nestedContext, guestPage, hostPage, tableLeaf } = fixture();
     const leaf = guestPage(ACCESSED | USER);
@@ -354,6 +384,13 @@ describe('ATOS with HTTUI=1 (chapter 9)', () => {
     const result = translate(translator, plain, VA, { ...ATOS, write: true });
     expect(result).toMatchObject({ event: 'ok', output: OUTPUT, permissions: READ | WRITE | EXECUTE });
     expect(tables.read(leaf)).toBe(before);
+    expect(translator.tlb.size).toBe(0);
+  });
+
+  test('a page that is clean but accessed leaves no entry that says it is dirty', () => {
+    const { translator, plain, plainPage } = fixture();
+    plainPage(ACCESSED | USER | READ_ONLY | DIRTY_MODIFIER);
+    expect(translate(translator, plain, VA, { ...ATOS, write: true })).toMatchObject({ event: 'ok' });
     expect(translator.tlb.size).toBe(0);
   });
 

@@ -19,7 +19,8 @@ import {
   translationFixture,
 } from '../../../../test/support/translation.ts';
 import { StreamWorld } from './context.ts';
-import type { AddressRange } from './invalidation.ts';
+import { type AddressRange, TlbInvalidation } from './invalidation.ts';
+import { Tlb, TlbKey } from './tlb.ts';
 
 const { EL1, EL2, EL2_E2H } = StreamWorld;
 const LEAF = ACCESSED | USER | NOT_GLOBAL;
@@ -178,6 +179,9 @@ describe('scopes', () => {
   test('NH_ASID leaves global entries (§4.4.2.2)', () => {
     expect(survivors((f) => f.translator.invalidateAsid(EL1, 1, 1))).toEqual(allBut('el1 1/1'));
   });
+  test('NH_ASID of ASID 0 leaves global entries too', () => {
+    expect(survivors((f) => f.translator.invalidateAsid(EL1, 1, 0))).toEqual(EVERYTHING);
+  });
   test('EL2_ASID (§4.4.2.10)', () => {
     expect(survivors((f) => f.translator.invalidateAsid(EL2_E2H, 0, 1))).toEqual(allBut('e2h 1'));
   });
@@ -281,6 +285,18 @@ describe('ranges and hints (§4.4.1.1)', () => {
     f.fill(context, top | A);
     f.translator.invalidateAddress(rangeOf({ world: EL1, asid: 1, page: 0, TG: 3, NUM: 31, SCALE: 39 }));
     expect(f.hits(context, top | A)).toBe(true);
+  });
+
+  test('a range that ends past the lower half stops there', () => {
+    const tlb = new Tlb(16);
+    const { UPPER, VALID } = TlbKey;
+    // Attributes of an entry from a 4 KiB page at level 3.
+    const origin = (4 | (1 << 3)) << 10;
+    for (let page = 0; page < 4; page++) tlb.insert(page, VALID | UPPER, 1, 0, 0, 0, origin, 0);
+    tlb.insert(-1, VALID | 0xff, 1, 0, 0, 0, origin, 0);
+    new TlbInvalidation(tlb, false).byAddress(rangeOf({ asid: 1, page: 2 ** 40 - 1, TG: 1, NUM: 1 }));
+    expect(tlb.find(-1, VALID | 0xff, 1, 1)).toBe(-1);
+    expect(tlb.size).toBe(4);
   });
 
   /** Granule, TTL, level; the blocks of each granule go by their own level, and by TTL 0. */

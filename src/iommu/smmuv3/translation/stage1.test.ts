@@ -383,6 +383,28 @@ describe('attributes', () => {
   });
 });
 
+describe('alignment of the first table (D8.2.5.2, §5.4 TTB0)', () => {
+  test.each([
+    // Input bits, output bits, offset of the base that is ignored, offset that is not.
+    [48, 48, 0xff8n, 0x1000n],
+    [39, 48, 0xff8n, 0x1000n],
+    [33, 48, 0x38n, 0x40n],
+    [31, 48, 0x8n, 0x10n],
+    [31, 52, 0x38n, 0x40n],
+  ])('%i input bits, %i output bits', (inputBits, outputBits, ignored, counted) => {
+    const { translator, tables, region, stage1 } = stage1Fixture(12, inputBits > 39 ? 0 : 1, inputBits, true);
+    tables.map(region, 0x1000n, 0x6000n, LEAF);
+    const at = (offset: bigint, asid: number) =>
+      contextOf({
+        stage1Enabled: true,
+        asid,
+        stage1: { ...stage1, outputBits, lower: { ...stage1.lower, base: region.root + Number(offset) } },
+      });
+    expect(translate(translator, at(ignored, 1), 0x1000n)).toMatchObject({ event: 'ok' });
+    expect(translate(translator, at(counted, 2), 0x1000n)).toMatchObject({ event: 'F_TRANSLATION' });
+  });
+});
+
 test('big-endian tables', () => {
   const { memory, translator, tables, region, stage1 } = stage1Fixture(12, 1, 39);
   const context = contextOf({ stage1Enabled: true, stage1: { ...stage1, bigEndian: true } });
@@ -440,6 +462,14 @@ describe('the contiguous hint (D8.7.1)', () => {
     expect(translate(translator, context, 0x1_1000n)).toMatchObject({ output: 0x6_2000n, sizeBits: 12 });
     expect(translate(translator, context, 0x1_1000n)).toMatchObject({ output: 0x6_2000n, hit: true });
     expect(translate(translator, context, 0x1_2000n)).toMatchObject({ event: 'F_TRANSLATION' });
+  });
+
+  test('a group larger than the output size is cached leaf by leaf (D8.7.1.2)', () => {
+    const { translator, tables, region, stage1 } = stage1Fixture();
+    const context = contextOf({ stage1Enabled: true, stage1: { ...stage1, outputBits: 32 } });
+    tables.map(region, bit(30), bit(30), LEAF | bit(52), 1);
+    expect(translate(translator, context, bit(30))).toMatchObject({ output: bit(30), sizeBits: 30 });
+    expect(translate(translator, context, bit(32) + bit(30))).toMatchObject({ event: 'F_TRANSLATION' });
   });
 
   test('the bit is RES0 in the largest blocks of 52-bit tables', () => {
