@@ -48,8 +48,12 @@ export class TranslationCache {
   readonly #buckets: Int32Array;
   /** Next entry of the same bucket; next free entry for free ones. */
   readonly #chain: Int32Array;
-  /** When an entry was filled (FIFO) or last used (LRU); 0 for free entries. */
-  readonly #stamp: Float64Array;
+  readonly #live: Uint8Array;
+  /** Live entries from the last filled (FIFO) or used (LRU) to the first, linked both ways. */
+  readonly #older: Int32Array;
+  readonly #newer: Int32Array;
+  #newest = NONE;
+  #oldest = NONE;
   readonly #pasid: Int32Array;
   /** First page that an entry translates, and the page it translates to. */
   readonly #from: Float64Array;
@@ -62,7 +66,6 @@ export class TranslationCache {
   #orders: number[] = [];
   #globals = 0;
   #free = NONE;
-  #ticks = 0;
   #size = 0;
 
   constructor(options: TranslationCacheOptions) {
@@ -79,7 +82,9 @@ export class TranslationCache {
     this.#to = new Float64Array(capacity);
     this.#order = new Uint8Array(capacity);
     this.#flags = new Uint8Array(capacity);
-    this.#stamp = new Float64Array(capacity);
+    this.#live = new Uint8Array(capacity);
+    this.#older = new Int32Array(capacity);
+    this.#newer = new Int32Array(capacity);
     this.clear();
   }
 
@@ -97,7 +102,10 @@ export class TranslationCache {
       let entry = this.#find(pasid, from, order);
       if (entry < 0 && this.#globals > 0 && pasid !== NO_PASID) entry = this.#find(ANY_PASID, from, order);
       if (entry < 0) continue;
-      if (this.#lru) this.#stamp[entry] = ++this.#ticks;
+      if (this.#lru && entry !== this.#newest) {
+        this.#unlink(entry);
+        this.#link(entry);
+      }
       return entry;
     }
     return NONE;
@@ -121,7 +129,7 @@ export class TranslationCache {
     assert(Number.isInteger(order), 'a translation covers a power of two of pages');
     const from = page - (page % answer.pages);
     this.#drop(from, answer.pages, tag, false);
-    if (this.#free === NONE) this.#remove(this.#oldest());
+    if (this.#free === NONE) this.#remove(this.#oldest);
     const entry = this.#free;
     this.#free = this.#chain[entry] ?? NONE;
     this.#pasid[entry] = tag;
@@ -132,7 +140,8 @@ export class TranslationCache {
     const bucket = this.#hash(tag, from, order);
     this.#chain[entry] = this.#buckets[bucket] ?? NONE;
     this.#buckets[bucket] = entry;
-    this.#stamp[entry] = ++this.#ticks;
+    this.#live[entry] = 1;
+    this.#link(entry);
     this.#count(order, 1);
     if (tag === ANY_PASID) this.#globals += 1;
     this.#size += 1;
@@ -153,7 +162,9 @@ export class TranslationCache {
     for (let entry = 0; entry < this.capacity; entry++) this.#chain[entry] = entry + 1;
     if (this.capacity > 0) this.#chain[this.capacity - 1] = NONE;
     this.#free = this.capacity > 0 ? 0 : NONE;
-    this.#stamp.fill(0);
+    this.#live.fill(0);
+    this.#newest = NONE;
+    this.#oldest = NONE;
     this.#ofOrder.fill(0);
     this.#orders = [];
     this.#globals = 0;
@@ -176,7 +187,7 @@ export class TranslationCache {
     }
     const end = page + pages;
     for (let entry = 0; entry < this.capacity; entry++) {
-      if (this.#stamp[entry] === 0) continue;
+      if (this.#live[entry] === 0) continue;
       const from = this.#from[entry] ?? 0;
       const tag = this.#pasid[entry] ?? 0;
       const meets = from < end && page < from + 2 ** (this.#order[entry] ?? 0);
@@ -184,13 +195,22 @@ export class TranslationCache {
     }
   }
 
-  /** The entry that makes room: looked for only when the cache is full and a translation was just fetched anyway. */
-  #oldest(): number {
-    let oldest = 0;
-    for (let entry = 1; entry < this.capacity; entry++) {
-      if ((this.#stamp[entry] ?? 0) < (this.#stamp[oldest] ?? 0)) oldest = entry;
-    }
-    return oldest;
+  /** Makes an entry the newest. */
+  #link(entry: number): void {
+    this.#older[entry] = this.#newest;
+    this.#newer[entry] = NONE;
+    if (this.#newest === NONE) this.#oldest = entry;
+    else this.#newer[this.#newest] = entry;
+    this.#newest = entry;
+  }
+
+  #unlink(entry: number): void {
+    const older = this.#older[entry] ?? NONE;
+    const newer = this.#newer[entry] ?? NONE;
+    if (newer === NONE) this.#newest = older;
+    else this.#older[newer] = older;
+    if (older === NONE) this.#oldest = newer;
+    else this.#newer[older] = newer;
   }
 
   #hash(pasid: number, from: number, order: number): number {
@@ -222,7 +242,8 @@ export class TranslationCache {
       while (this.#chain[before] !== entry) before = this.#chain[before] ?? NONE;
       this.#chain[before] = this.#chain[entry] ?? NONE;
     }
-    this.#stamp[entry] = 0;
+    this.#live[entry] = 0;
+    this.#unlink(entry);
     this.#chain[entry] = this.#free;
     this.#free = entry;
     this.#count(order, -1);
