@@ -1,14 +1,11 @@
-/** What `-device` can plug in. */
-import { Accelerator } from '../hw/devices/accelerator.ts';
-import { Edu } from '../hw/devices/edu.ts';
-import { IommuTestdev } from '../hw/devices/iommu-testdev.ts';
+/** What `-device` can plug in. A device is loaded when a command line asks for it: servers are started often. */
 import { CommandLineError, type DeviceRequest } from './command-line.ts';
 import type { DeviceFactory } from './virt-board.ts';
 
 interface DeviceType {
   /** Properties beside those of every device. */
   readonly properties: readonly string[];
-  readonly create: (request: DeviceRequest) => DeviceFactory;
+  readonly create: (request: DeviceRequest) => Promise<DeviceFactory>;
 }
 
 /** How many low bits a mask of QEMU's type uint64 has. */
@@ -26,24 +23,26 @@ function maskBits(request: DeviceRequest, property: string): number | undefined 
 const TYPES: Readonly<Record<string, DeviceType>> = {
   'iommu-testdev': {
     properties: [],
-    create:
-      () =>
-      ({ clock, bus }) =>
-        new IommuTestdev({ clock, bus }),
+    create: async () => {
+      const { IommuTestdev } = await import('../hw/devices/iommu-testdev.ts');
+      return ({ clock, bus }) => new IommuTestdev({ clock, bus });
+    },
   },
   edu: {
     properties: ['dma_mask'],
-    create: (request) => {
+    create: async (request) => {
       const dmaBits = maskBits(request, 'dma_mask');
+      const { Edu } = await import('../hw/devices/edu.ts');
       return ({ clock, interrupt }) => new Edu({ clock, interrupt, ...(dmaBits !== undefined && { dmaBits }) });
     },
   },
   'faultline-accelerator': {
     properties: [],
-    create:
-      () =>
-      ({ clock, latency, invariants, log }) =>
-        new Accelerator({ clock, name: 'accelerator', latency, invariants, log }),
+    create: async () => {
+      const { Accelerator } = await import('../hw/devices/accelerator.ts');
+      return ({ clock, latency, invariants, log }) =>
+        new Accelerator({ clock, name: 'accelerator', latency, invariants, log });
+    },
   },
 };
 
@@ -54,12 +53,12 @@ export const DEVICE_TYPES: readonly string[] = Object.keys(TYPES);
  *
  * @throws CommandLineError for an unknown type or property, or a place that is taken.
  */
-export function plugDevices(
+export async function plugDevices(
   requests: readonly DeviceRequest[],
-): { readonly devfn: number; readonly create: DeviceFactory }[] {
+): Promise<{ readonly devfn: number; readonly create: DeviceFactory }[]> {
   const taken = new Set<number>([0, ...requests.flatMap(({ devfn }) => (devfn === undefined ? [] : [devfn]))]);
   const placed = new Set<number>([0]);
-  return requests.map((request) => {
+  const plugged = requests.map((request) => {
     const type = TYPES[request.type];
     if (type === undefined) throw new CommandLineError(`'${request.type}' is not a valid device model name`);
     for (const property of Object.keys(request.properties)) {
@@ -73,8 +72,9 @@ export function plugDevices(
     }
     taken.add(devfn);
     placed.add(devfn);
-    return { devfn, create: type.create(request) };
+    return type.create(request).then((create) => ({ devfn, create }));
   });
+  return Promise.all(plugged);
 }
 
 function freeSlot(taken: ReadonlySet<number>): number {

@@ -13,7 +13,7 @@ import { GIC_PATH, ObjectTree, SMMU_PATH } from './object-tree.ts';
 import type { QmpTarget } from './qmp-session.ts';
 import type { QtestTarget } from './qtest-session.ts';
 import { SILENT } from './silent-log.ts';
-import { VirtBoard } from './virt-board.ts';
+import { VirtBoard, type VirtBoardOptions } from './virt-board.ts';
 
 const FIELDS = new Map(
   [IDR0, IDR1, IDR3, IDR5, AIDR].flatMap((layout) => layout.$.fields.map((field) => [field.name, field] as const)),
@@ -74,7 +74,7 @@ export interface Machine {
  *
  * @throws CommandLineError for devices and properties that are not there.
  */
-export function createMachine(commandLine: CommandLine, version: string, hooks: MachineHooks): Machine {
+export async function createMachine(commandLine: CommandLine, version: string, hooks: MachineHooks): Promise<Machine> {
   const { features, latency } = settingsOf(commandLine.globals);
   const profile = PROFILES[latency];
   if (profile === undefined) throw new CommandLineError(`there is no latency profile ${latency}`);
@@ -82,7 +82,8 @@ export function createMachine(commandLine: CommandLine, version: string, hooks: 
   if (!virt && commandLine.devices.length > 0) {
     throw new CommandLineError(`-device ${commandLine.devices[0]?.type}: No 'PCI' bus found for device`);
   }
-  const board = buildBoard(commandLine, features, latencyOf(profile));
+  const devices = await plugDevices(commandLine.devices);
+  const board = buildBoard(commandLine, devices, features, latencyOf(profile));
   const tree = new ObjectTree({ smmu: virt && commandLine.iommu, gicVersion: 3, devices: commandLine.devices });
 
   let intercepted: string | null = null;
@@ -139,20 +140,16 @@ export function createMachine(commandLine: CommandLine, version: string, hooks: 
 
 function buildBoard(
   commandLine: CommandLine,
+  devices: VirtBoardOptions['devices'],
   features: FeatureOptions,
-  latency: ReturnType<typeof latencyOf>,
+  latency: VirtBoardOptions['latency'],
 ): VirtBoard {
   try {
-    return new VirtBoard({
-      ramBytes: commandLine.ramBytes,
-      smmu: commandLine.iommu ? features : null,
-      devices: plugDevices(commandLine.devices),
-      latency,
-      log: SILENT,
-    });
+    const smmu = commandLine.iommu ? features : null;
+    return new VirtBoard({ ramBytes: commandLine.ramBytes, smmu, devices, latency, log: SILENT });
   } catch (error) {
     // Features that contradict each other.
-    if (error instanceof CommandLineError || !(error instanceof Error)) throw error;
+    if (!(error instanceof Error)) throw error;
     throw new CommandLineError(`-global arm-smmuv3: ${error.message}`);
   }
 }

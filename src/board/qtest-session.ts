@@ -33,8 +33,7 @@ const MAX_LINE_BYTES = 2 * MAX_BLOCK_BYTES + 256;
 const NEWLINE = 0x0a;
 const OK = 'OK\n';
 
-const HEX_BYTES = Array.from({ length: 0x1_0000 }, (_, word) => word.toString(16).padStart(4, '0'));
-const hex32 = (value: number): string => (HEX_BYTES[value >>> 16] ?? '') + (HEX_BYTES[value & 0xffff] ?? '');
+const hex32 = (value: number): string => value.toString(16).padStart(8, '0');
 
 /** Access size by the last letter of `readb`, `writew` and so on; 0 for no such letter. */
 function sizeOf(letter: number): AccessSize | 0 {

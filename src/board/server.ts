@@ -90,10 +90,10 @@ function trafficLog(file: string, fail: Fail): (direction: 'R' | 'S', text: stri
 }
 
 /**
- * Serves the machine that QEMU's arguments `words` describe until a peer goes away. `program` names it in messages. Does
- * not return before the process ends, but to the event loop.
+ * Serves the machine that QEMU's arguments `words` describe until a peer goes away; `program` names it in messages.
+ * Resolves once it listens; the process ends by itself.
  */
-export function serve(words: readonly string[], program: string): void {
+export async function serve(words: readonly string[], program: string): Promise<void> {
   const fail: Fail = (message) => {
     process.stderr.write(`${program}: ${message}\n`);
     process.exit(EXIT_REFUSED);
@@ -101,21 +101,21 @@ export function serve(words: readonly string[], program: string): void {
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
   try {
-    start(words, fail);
+    await start(words, fail);
   } catch (error) {
     if (!(error instanceof CommandLineError)) throw error;
     fail(error.message);
   }
 }
 
-function start(words: readonly string[], fail: Fail): void {
+async function start(words: readonly string[], fail: Fail): Promise<void> {
   const commandLine = parseCommandLine(words, PROTOCOL_VERSION);
   if (commandLine.print !== null) {
     process.stdout.write(commandLine.print);
     return;
   }
   let session: QtestSession | null = null;
-  const machine = createMachine(commandLine, PROTOCOL_VERSION, {
+  const machine = await createMachine(commandLine, PROTOCOL_VERSION, {
     interrupt: (line, level) => session?.interrupt(line, level),
     quit: end,
   });

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import type { MachineFactory } from '../machine.ts';
 import { InputError } from '../scenario/input-error.ts';
+import { qtestCommand } from './qtest.ts';
 import { runCommand } from './run.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -18,7 +19,8 @@ export function faultline(arguments_: readonly string[], terminal: Terminal, cre
       runCommand(terminal, createMachine, (result) => {
         code = result;
       }),
-    );
+    )
+    .addCommand(qtestCommand());
   for (const command of [program, ...program.commands]) {
     command
       .exitOverride()

@@ -2,4 +2,4 @@
 /** The second executable: started in the place of `qemu-system-aarch64` by tests that speak qtest. */
 import { serve } from '../board/server.ts';
 
-serve(process.argv.slice(2), 'faultline-qemu-system-aarch64');
+await serve(process.argv.slice(2), 'faultline-qemu-system-aarch64');
