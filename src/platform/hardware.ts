@@ -6,6 +6,7 @@ import { CHUNK_BYTES, Memory } from '../hw/memory.ts';
 import { RootComplex } from '../hw/pcie/root-complex.ts';
 import { VIRT } from '../hw/virt-map.ts';
 import { Smmu } from '../iommu/smmuv3/smmu.ts';
+import { PMCG_BYTES } from '../iommu/spec/pmcg.layout.ts';
 import type { Scenario } from '../scenario/schema.ts';
 import type { Clock } from '../sim/clock.ts';
 import type { Invariants } from '../sim/invariants.ts';
@@ -52,7 +53,7 @@ export class Hardware {
       ecamBase: VIRT.ecam.base,
       windows: [VIRT.pcieWindow],
     });
-    const { event, priority, sync, globalError } = VIRT.smmuInterrupts;
+    const { event, priority, sync, globalError, monitor } = VIRT.smmuInterrupts;
     this.smmu = new Smmu({
       clock,
       bus: this.bus,
@@ -62,6 +63,7 @@ export class Hardware {
         priority: this.interrupts.line(priority),
         sync: this.interrupts.line(sync),
         globalError: this.interrupts.line(globalError),
+        monitor: this.interrupts.line(monitor),
       },
       latency,
       invariants,
@@ -71,6 +73,7 @@ export class Hardware {
       features: { STALL_MAX: iommu.stalls },
     });
     this.bus.map(VIRT.smmu.base, VIRT.smmu.size, this.smmu);
+    this.bus.map(VIRT.smmuMonitor.base, PMCG_BYTES, this.smmu.pmcg);
     this.rootComplex.connect(this.smmu);
     this.accelerator = new Accelerator({
       clock,
