@@ -335,7 +335,7 @@ export class Attachments {
     if (control === null || device.credits === 0) return;
     for (let waitedNs = 0; !control.priStopped(); waitedNs += PRI_STOP_POLL_NS) {
       if (waitedNs >= PRI_STOP_LIMIT_NS) {
-        this.#log.warn({ event: 'pri.notStopped', ...names(device) });
+        this.#log.warn({ event: 'smmu.priNotStopped', ...names(device) });
         return;
       }
       yield PRI_STOP_POLL_NS;

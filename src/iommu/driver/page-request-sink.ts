@@ -47,11 +47,11 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
     const last = PageRequestRecord.Last.get(view, at) === 1;
     this.#counters.pageRequests += 1;
     if (this.#debug) {
-      this.#log.debug({ event: 'pri.request', streamId, pasid, page, index: groupIndex, read, write, last });
+      this.#log.debug({ event: 'smmu.pageRequest', streamId, pasid, page, index: groupIndex, read, write, last });
     }
     const device = this.#devices.get(streamId);
     if (device === undefined) {
-      this.#log.warn({ event: 'pri.unknown', streamId, pasid, page, index: groupIndex });
+      this.#log.warn({ event: 'smmu.unknownRequest', streamId, pasid, page, index: groupIndex });
       return last && !isStopMarker(pasid, read, write) ? { streamId, pasid, groupIndex } : null;
     }
     if (last && isStopMarker(pasid, read, write)) {

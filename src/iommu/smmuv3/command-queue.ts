@@ -166,7 +166,7 @@ export class CommandQueue {
   #stop(error: CommandError): void {
     const { registers, interrupts, queue, log } = this.#options;
     registers.setField(CMDQ_CONS, CMDQ_CONS.ERR, error);
-    log.warn({ event: 'smmuv3.command-error', error, index: queue.cons, opcode: Command.Opcode.get(this.#view) });
+    log.warn({ event: 'smmuv3.commandError', error, index: queue.cons, opcode: Command.Opcode.get(this.#view) });
     interrupts.raise(GERROR.CMDQ_ERR);
   }
 }

@@ -154,7 +154,7 @@ export class EventQueue {
     const acknowledged = EVENTQ_CONS.OVACKFLG.of(registers.get(EVENTQ_CONS));
     if (EVENTQ_PROD.OVFLG.of(prod) !== acknowledged) return;
     registers.set(EVENTQ_PROD, (prod ^ EVENTQ_PROD.OVFLG.mask32) >>> 0);
-    log.warn({ event: 'smmuv3.event-overflow', lost: this.#counts.overflowed });
+    log.warn({ event: 'smmuv3.eventOverflow', lost: this.#counts.overflowed });
   }
 
   /** The record before is still unread, recent, and equal but for InputAddr[11:0] (§7.3.1). */

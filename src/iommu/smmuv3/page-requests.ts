@@ -86,7 +86,7 @@ export class PageRequests {
   /** CMD_PRI_RESP: sends a group response. */
   respond(streamId: number, groupIndex: number, code: ResponseCode, pasid: number): void {
     const { fabric, log } = this.#options;
-    log.debug({ event: 'smmuv3.group-response', sid: streamId, group: groupIndex, code, ssid: pasid });
+    log.debug({ event: 'smmuv3.groupResponse', sid: streamId, group: groupIndex, code, ssid: pasid });
     fabric.pageGroupResponse(streamId, { groupIndex, code, pasid });
   }
 
@@ -123,7 +123,7 @@ export class PageRequests {
   #logRequest(message: PageRequestMessage, pasid: number): void {
     const { requesterId, page, read, write, last, groupIndex } = message;
     this.#options.log.debug({
-      event: 'smmuv3.page-request',
+      event: 'smmuv3.pageRequest',
       sid: requesterId,
       ssid: pasid,
       page,
@@ -148,7 +148,7 @@ export class PageRequests {
     if (this.#overflowed) return;
     const { registers, log } = this.#options;
     registers.set(PRIQ_PROD, (registers.get(PRIQ_PROD) ^ PRIQ_PROD.OVFLG.mask32) >>> 0);
-    log.warn({ event: 'smmuv3.page-request-overflow' });
+    log.warn({ event: 'smmuv3.pageRequestOverflow' });
   }
 
   /** Queue off or in error: Response Failure without a PASID, for every request but no marker (§8.2). */
@@ -175,7 +175,7 @@ export class PageRequests {
 
   #autoRespond(message: PageRequestMessage, code: ResponseCode, pasid: number): void {
     const { fabric, log } = this.#options;
-    log.info({ event: 'smmuv3.auto-response', sid: message.requesterId, group: message.groupIndex, code, ssid: pasid });
+    log.info({ event: 'smmuv3.autoResponse', sid: message.requesterId, group: message.groupIndex, code, ssid: pasid });
     fabric.pageGroupResponse(message.requesterId, { groupIndex: message.groupIndex, code, pasid });
   }
 

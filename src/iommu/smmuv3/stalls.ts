@@ -105,7 +105,7 @@ export class Stalls {
   resume(streamId: number, stag: number, retry: boolean, status: Completion): void {
     const stalled = this.#state.byTag.get(stag);
     if (stalled === undefined || stalled.request.requesterId !== streamId) {
-      this.#options.log.debug({ event: 'smmuv3.resume-unmatched', sid: streamId, stag });
+      this.#options.log.debug({ event: 'smmuv3.resumeUnmatched', sid: streamId, stag });
       return;
     }
     this.#options.log.debug({ event: 'smmuv3.resume', sid: streamId, stag, retry });
