@@ -22,7 +22,7 @@ export interface FaultSwitch {
   disable(): Steps<number>;
   /** A device was attached: lets it fault where the others do. */
   attached(device: IommuDevice): Steps<number>;
-  /** A device is about to be detached. */
+  /** A device is about to be detached: its faults wait for nothing any more, and no new ones come. */
   detaching(device: IommuDevice): Steps;
   /** No device is left. */
   release(): Steps;
@@ -59,14 +59,13 @@ class Switch implements FaultSwitch {
         enabled.push(device);
         continue;
       }
-      for (const earlier of enabled.reverse()) yield* this.detaching(earlier);
-      yield* this.#off();
+      yield* this.#stop(enabled.reverse());
       return status;
     }
     for (const mapping of io.mappings.all()) {
       if (mapping.faults === null && !mapping.staticByRequest) yield* makeFaultable(io, mapping);
     }
-    io.log.info({ event: 'vfio.iopf', container: io.name, enabled: true, mode });
+    io.log.info({ event: 'vfio.iopf', container: io.name, enabled: true, request: mode });
     return Errno.OK;
   }
 
@@ -85,9 +84,8 @@ class Switch implements FaultSwitch {
       for (const earlier of converted) yield* makeFaultable(io, earlier);
       return status;
     }
-    for (const device of io.devices) yield* this.detaching(device);
-    yield* this.#off();
-    io.log.info({ event: 'vfio.iopf', container: io.name, enabled: false, mode: -1 });
+    yield* this.#stop([...io.devices]);
+    io.log.info({ event: 'vfio.iopf', container: io.name, enabled: false });
     return Errno.OK;
   }
 
@@ -99,19 +97,24 @@ class Switch implements FaultSwitch {
   }
 
   *detaching(device: IommuDevice): Steps {
+    this.#io.leaving.add(device);
+    yield* this.#handler.resume();
     if (this.#mode === null) return;
     const status = yield* this.#io.iommu.disableFaults(device, this);
     if (status !== Errno.OK) this.#io.log.warn({ event: 'vfio.disableFaults', device: device.name, errno: status });
   }
 
   *release(): Steps {
-    if (this.enabled) yield* this.#off();
+    if (this.enabled) yield* this.#stop([]);
   }
 
-  *#off(): Steps {
+  /** No device faults any more, every group is answered, then the handler goes. */
+  *#stop(devices: readonly IommuDevice[]): Steps {
+    for (const device of devices) yield* this.detaching(device);
     yield* this.#handler.drain();
     this.#io.setFaultHandler(null);
     this.#mode = null;
+    for (const device of devices) this.#io.leaving.delete(device);
   }
 }
 

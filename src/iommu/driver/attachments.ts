@@ -10,15 +10,11 @@ import type { DriverCounters } from './counters.ts';
 import type { SmmuDevice } from './device.ts';
 import type { SmmuDomain } from './domain.ts';
 import type { DomainFactory } from './domain-factory.ts';
+import { FunctionSwitches } from './function-switches.ts';
 import { PagedDomain } from './paged-domain.ts';
 import { StallModel } from './probe.ts';
-import { wantsAts } from './stream-configuration.ts';
 
 const NO_PASID = -1;
-/** How long a function is given to have no page request outstanding, and how often it is asked. */
-const PRI_STOP_LIMIT_NS = 1_000_000;
-const PRI_STOP_POLL_NS = 1_000;
-
 export interface AttachmentsOptions {
   readonly parts: Machinery;
   readonly factory: DomainFactory;
@@ -34,17 +30,16 @@ export class Attachments {
   readonly #factory: DomainFactory;
   readonly #counters: DriverCounters;
   readonly #log: Log;
-  readonly #limitCredits: boolean;
   readonly #invariants: Invariants;
-  #creditsGranted = 0;
+  readonly #switches: FunctionSwitches;
 
   constructor(options: AttachmentsOptions) {
     this.#parts = options.parts;
     this.#factory = options.factory;
     this.#counters = options.counters;
     this.#log = options.log;
-    this.#limitCredits = options.limitCredits;
     this.#invariants = options.invariants;
+    this.#switches = new FunctionSwitches(options.parts, options.log, options.limitCredits);
   }
 
   *attach(domain: SmmuDomain, device: SmmuDevice): Steps<number> {
@@ -109,7 +104,7 @@ export class Attachments {
     }
     yield* this.#parts.configuration.applyStream(device);
     this.#log.info({ event: 'smmu.attach', ...names(device), domain: domain.id, stage: domain.stage, pasid: NO_PASID });
-    const started = this.#startFunction(device);
+    const started = this.#switches.start(device);
     if (started !== Errno.OK) yield* this.#detach(domain, device);
     return started;
   }
@@ -130,7 +125,7 @@ export class Attachments {
     }
     yield* this.#parts.configuration.applyStream(device);
     this.#log.info({ event: 'smmu.attach', ...names(device), domain: domain.id, stage: domain.stage, pasid });
-    const started = this.#startFunction(device);
+    const started = this.#switches.start(device);
     if (started !== Errno.OK) yield* this.#detachPasid(device, pasid);
     return started;
   }
@@ -143,7 +138,7 @@ export class Attachments {
     if (device.domain !== domain) return;
     device.stopping.add(NO_PASID);
     const last = device.pasids.size === 0;
-    if (last) yield* this.#stopFunction(device);
+    if (last) yield* this.#switches.stop(device);
     device.domain = null;
     yield* this.#parts.configuration.applyStream(device);
     if (!last) yield* this.#forgetAccessesWithoutPasid(device, domain);
@@ -157,7 +152,7 @@ export class Attachments {
     device.stopping.add(pasid);
     const last = device.pasids.size === 1 && device.domain === null;
     if (last) {
-      yield* this.#stopFunction(device);
+      yield* this.#switches.stop(device);
       device.pasids.delete(pasid);
       yield* this.#parts.configuration.applyStream(device);
     } else {
@@ -219,15 +214,15 @@ export class Attachments {
     device.faults = { owner, mode };
     if (device.attached) {
       // Untranslated accesses that may stall and ATS exclude each other: ATS ends before, at the function first (§3.9.2).
-      if (mode === 'stall') yield* this.#stopAts(device);
+      if (mode === 'stall') yield* this.#switches.stopAts(device);
       yield* this.#applyFaultMode(device);
-      const started = this.#startFunction(device);
+      const started = this.#switches.start(device);
       if (started !== Errno.OK) {
         device.faults = null;
         return started;
       }
     }
-    this.#log.info({ event: 'smmu.faults', ...names(device), mode, enabled: true });
+    this.#log.info({ event: 'smmu.faults', ...names(device), faultMode: mode, enabled: true });
     return Errno.OK;
   }
 
@@ -237,14 +232,14 @@ export class Attachments {
     if (faults.owner !== owner) return Errno.EBUSY;
     device.quiescing = true;
     if (device.attached) {
-      this.#stopPri(device);
+      this.#switches.stopPri(device);
       if (faults.mode === 'stall') yield* this.#applyFaultMode(device);
       yield* this.#drain(device, 'faults disabled');
     }
     device.faults = null;
     device.quiescing = false;
-    if (device.attached) this.#startFunction(device);
-    this.#log.info({ event: 'smmu.faults', ...names(device), mode: faults.mode, enabled: false });
+    if (device.attached) this.#switches.start(device);
+    this.#log.info({ event: 'smmu.faults', ...names(device), faultMode: faults.mode, enabled: false });
     return Errno.OK;
   }
 
@@ -267,53 +262,9 @@ export class Attachments {
     yield* service.cancel(device);
     yield* service.drain(device);
     device.resetting = false;
-    device.atsEnabled = false;
-    this.#returnCredits(device);
-    device.priEnabled = false;
-    this.#startFunction(device);
+    this.#switches.forget(device);
+    this.#switches.start(device);
     this.#log.info({ event: 'smmu.functionReset', ...names(device) });
-  }
-
-  /** ATS, then PRI: configuration structures are ready before the function may use them. */
-  #startFunction(device: SmmuDevice): number {
-    const { control } = device;
-    if (control === null) return Errno.OK;
-    if (wantsAts(device) && !device.atsEnabled) {
-      if (device.pasidBits > 0) control.enablePasid();
-      control.enableAts();
-      device.atsEnabled = true;
-    } else if (device.attached && device.pasidBits > 0 && !device.atsEnabled) {
-      control.enablePasid();
-    }
-    if (device.faultMode !== 'pri' || !device.atsEnabled || device.priEnabled) return Errno.OK;
-    const credits = this.#grantCredits(device);
-    if (credits === 0) return Errno.ENOSPC;
-    if (!control.enablePri(credits)) {
-      this.#returnCredits(device);
-      return Errno.EINVAL;
-    }
-    device.priEnabled = true;
-    return Errno.OK;
-  }
-
-  /** The reverse of {@link #startFunction}, with the ATC emptied once nothing fills it any more. */
-  *#stopFunction(device: SmmuDevice): Steps {
-    this.#stopPri(device);
-    yield* this.#stopAts(device);
-    if (device.pasidBits > 0) device.control?.disablePasid();
-  }
-
-  #stopPri(device: SmmuDevice): void {
-    if (!device.priEnabled) return;
-    device.control?.disablePri();
-    device.priEnabled = false;
-  }
-
-  *#stopAts(device: SmmuDevice): Steps {
-    if (!device.atsEnabled) return;
-    device.control?.disableAts();
-    yield* this.#parts.invalidation.invalidateAtc(device);
-    device.atsEnabled = false;
   }
 
   /** Waits for everything in flight: records in the queues, requests on the link, groups with handlers. */
@@ -323,38 +274,11 @@ export class Attachments {
     if (device.pri && pageRequests !== null) {
       yield* pageRequests.drain();
       yield* service.drain(device, pasid);
-      if (pasid === undefined) yield* this.#awaitPriStopped(device);
+      if (pasid === undefined) yield* this.#switches.awaitPriStopped(device);
     }
     service.discardPartial(device, reason, pasid);
     yield* service.drain(device, pasid);
-    if (pasid === undefined) this.#returnCredits(device);
-  }
-
-  *#awaitPriStopped(device: SmmuDevice): Steps {
-    const { control } = device;
-    if (control === null || device.credits === 0) return;
-    for (let waitedNs = 0; !control.priStopped(); waitedNs += PRI_STOP_POLL_NS) {
-      if (waitedNs >= PRI_STOP_LIMIT_NS) {
-        this.#log.warn({ event: 'smmu.priNotStopped', ...names(device) });
-        return;
-      }
-      yield PRI_STOP_POLL_NS;
-      if (this.#parts.pageRequests !== null) yield* this.#parts.pageRequests.drain();
-      yield* this.#parts.service.drain(device);
-    }
-  }
-
-  #grantCredits(device: SmmuDevice): number {
-    const room = (this.#parts.pageRequests?.entries ?? 0) - this.#creditsGranted;
-    const credits = this.#limitCredits ? Math.min(device.pageRequests, Math.max(0, room)) : device.pageRequests;
-    this.#creditsGranted += credits;
-    device.credits = credits;
-    return credits;
-  }
-
-  #returnCredits(device: SmmuDevice): void {
-    this.#creditsGranted -= device.credits;
-    device.credits = 0;
+    if (pasid === undefined) this.#switches.returnCredits(device);
   }
 
   /** The device's context table, in memory that the SMMU reaches below `domain`; false without memory. */

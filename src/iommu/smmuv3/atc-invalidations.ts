@@ -57,7 +57,7 @@ export class AtcInvalidations {
     const timer = clock.after(timeoutNs, () => {
       if (!close()) return;
       this.#lost = true;
-      log.warn({ event: 'smmuv3.atcTimeout', sid: streamId, page: request.page });
+      log.warn({ event: 'smmuv3.atcTimeout', streamId, page: request.page });
       this.#settle();
     });
     const completed = (): void => {

@@ -139,8 +139,8 @@ export class EventQueue {
     this.#options.log.debug({
       event: 'smmuv3.event',
       type: EventRecord.EventNumber.get(view),
-      sid: EventRecord.StreamID.get(view),
-      ssid: EventRecord.SSV.get(view) === 1 ? EventRecord.SubstreamID.get(view) : -1,
+      streamId: EventRecord.StreamID.get(view),
+      substreamId: EventRecord.SSV.get(view) === 1 ? EventRecord.SubstreamID.get(view) : -1,
       page: EventRecord.INPUT_PAGE.get(view),
       stag: stalled ? EventRecord.STAG.get(view) : -1,
       index,

@@ -86,7 +86,7 @@ export class PageRequests {
   /** CMD_PRI_RESP: sends a group response. */
   respond(streamId: number, groupIndex: number, code: ResponseCode, pasid: number): void {
     const { fabric, log } = this.#options;
-    log.debug({ event: 'smmuv3.groupResponse', sid: streamId, group: groupIndex, code, ssid: pasid });
+    log.debug({ event: 'smmuv3.groupResponse', streamId, group: groupIndex, code, substreamId: pasid });
     fabric.pageGroupResponse(streamId, { groupIndex, code, pasid });
   }
 
@@ -124,8 +124,8 @@ export class PageRequests {
     const { requesterId, page, read, write, last, groupIndex } = message;
     this.#options.log.debug({
       event: 'smmuv3.pageRequest',
-      sid: requesterId,
-      ssid: pasid,
+      streamId: requesterId,
+      substreamId: pasid,
       page,
       read,
       write,
@@ -175,7 +175,13 @@ export class PageRequests {
 
   #autoRespond(message: PageRequestMessage, code: ResponseCode, pasid: number): void {
     const { fabric, log } = this.#options;
-    log.info({ event: 'smmuv3.autoResponse', sid: message.requesterId, group: message.groupIndex, code, ssid: pasid });
+    log.info({
+      event: 'smmuv3.autoResponse',
+      streamId: message.requesterId,
+      group: message.groupIndex,
+      code,
+      substreamId: pasid,
+    });
     fabric.pageGroupResponse(message.requesterId, { groupIndex: message.groupIndex, code, pasid });
   }
 

@@ -97,7 +97,7 @@ export class Stalls {
       return -1;
     }
     state.byTag.set(stag, { request, stag, privileged, instruction, followers: [] });
-    this.#options.log.debug({ event: 'smmuv3.stall', sid: request.requesterId, stag, page: request.page });
+    this.#options.log.debug({ event: 'smmuv3.stall', streamId: request.requesterId, stag, page: request.page });
     return stag;
   }
 
@@ -105,10 +105,10 @@ export class Stalls {
   resume(streamId: number, stag: number, retry: boolean, status: Completion): void {
     const stalled = this.#state.byTag.get(stag);
     if (stalled === undefined || stalled.request.requesterId !== streamId) {
-      this.#options.log.debug({ event: 'smmuv3.resumeUnmatched', sid: streamId, stag });
+      this.#options.log.debug({ event: 'smmuv3.resumeUnmatched', streamId, stag });
       return;
     }
-    this.#options.log.debug({ event: 'smmuv3.resume', sid: streamId, stag, retry });
+    this.#options.log.debug({ event: 'smmuv3.resume', streamId, stag, retry });
     this.#depth += 1;
     this.#release(stalled);
     if (retry) this.#retry(stalled.request);

@@ -345,6 +345,7 @@ describe('ATS translation requests (§3.13.7, §13.7)', () => {
     expect(tables.read(hostLeaf) & ACCESSED).toBe(0n);
     expect(translator.tlb.size).toBe(0);
     const leaf = guestPage(USER);
+    hostPage(ACCESSED | bit(54));
     expect(translate(translator, nestedContext, VA, ATS)).toMatchObject({ event: 'ok', permissions: 0 });
     expect(guestTables.read(leaf) & ACCESSED).toBe(0n);
     expect(translator.tlb.vaSizes).toBe(0);

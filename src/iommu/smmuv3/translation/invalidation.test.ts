@@ -427,6 +427,8 @@ describe('large entries', () => {
 test('tries of keys and scans remove the same entries', () => {
   const ranges: Partial<AddressRange>[] = [
     { page: 2 },
+    { page: 3 },
+    { page: 1, TG: 1, NUM: 5 },
     { page: 1, TG: 1, NUM: 30 },
     { page: 3, TG: 1, NUM: 3, SCALE: 8 },
     { page: 0, TG: 1, NUM: 31, SCALE: 20 },
