@@ -127,8 +127,7 @@ export class QmpSession {
       case 'query-kvm':
         return { enabled: false, present: false };
       case 'qom-list':
-        this.#list(args['path']);
-        return;
+        return this.#list(args['path']);
       case 'qom-list-types':
         return target.deviceTypes.map((name) => ({ name, parent: 'pci-device' }));
       case 'system_reset':

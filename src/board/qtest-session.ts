@@ -70,7 +70,7 @@ export class QtestSession {
       else this.#execute(bytes, start, end);
       start = end + 1;
     }
-    if (start < bytes.length) this.#keep(bytes.slice(start));
+    if (start < bytes.length) this.#keep(new Uint8Array(bytes.subarray(start)));
     const replies = this.#replies;
     this.#replies = '';
     return replies;
