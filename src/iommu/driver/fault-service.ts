@@ -139,6 +139,8 @@ export class FaultService {
       this.#armTimer(whole);
     }
     for (const part of whole.parts) {
+      // Timed out while an earlier part was served: the rest need not be.
+      if (whole.finished) return;
       const { handler } = part.domain;
       if (handler === null) yield* this.respond(part, 'invalid');
       else yield* handler.handle(part);

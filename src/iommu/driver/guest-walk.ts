@@ -109,15 +109,15 @@ export class GuestWalk {
     const hierarchical = (upper ? CD.HAD1 : CD.HAD0).get(cd, at) === 0;
     for (let level = startLevel; level <= LEAF_LEVEL; level++) {
       const span = 2 ** (shift + (LEAF_LEVEL - level) * indexBits);
-      const entries = level === startLevel ? Number.POSITIVE_INFINITY : 2 ** indexBits;
       const entry = Math.floor((page * PAGE) / span);
-      if (!this.#read(table + (level === startLevel ? entry : entry % entries) * DESCRIPTOR_BYTES))
-        return WalkEnd.TABLE;
+      const index = level === startLevel ? entry : entry % 2 ** indexBits;
+      if (!this.#read(table + index * DESCRIPTOR_BYTES)) return WalkEnd.TABLE;
       if ((this.#low & VALID) === 0) return WalkEnd.STAGE_1;
       const isTable = (this.#low & TABLE_OR_PAGE) !== 0;
       if (level === LEAF_LEVEL ? !isTable : !isTable && !mayBeBlock(shift, level)) return WalkEnd.STAGE_1;
       if (level === LEAF_LEVEL || !isTable) {
-        const output = this.#address(shift) - (this.#address(shift) % span) + ((page * PAGE) % span);
+        const base = Math.floor(this.#address(shift) / span) * span;
+        const output = base + ((page * PAGE) % span);
         if (output >= 2 ** (IPS_BITS[CD.IPS.get(cd, at)] ?? 0)) return WalkEnd.STAGE_1;
         return this.#leaf(cd, at, access, output, tableLimits);
       }
