@@ -4,10 +4,10 @@
  */
 import { type FaultGroup, type FaultHandler, FaultResponse, type UnrecoverableFault } from '../iommu/core.ts';
 import { type Steps, WaitQueue } from '../sim/task.ts';
+import { WorkQueue } from '../sim/work-queue.ts';
 import { FaultService } from './fault-service.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
 import { Outcome } from './page-mapper.ts';
-import { WorkQueue } from './work-queue.ts';
 
 const IOMMU_PAGE_BYTES = 4096;
 
