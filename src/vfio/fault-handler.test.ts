@@ -257,3 +257,72 @@ describe('teardown with faults in flight', () => {
     expect(host.allocator.freeFrames).toBe(host.allocator.frameCount);
   });
 });
+
+describe('races with the host', () => {
+  test('a page that the process unmaps while its neighbours are read from swap is not mapped', () => {
+    const { scheduler, run, device, space, at, counters, tearDown } = demand(8, {
+      profile: 'kunpeng920',
+      defaults: { policy: () => premapNext(8) },
+    });
+    run(space.store(at, new Uint8Array(8 * PAGE).fill(1)));
+    run(space.swapOut(at + PAGE, 7 * PAGE));
+    const fault = scheduler.spawn('dma', device.access(FIRST, true));
+    const unmapping = scheduler.spawn(
+      'munmap',
+      (function* (): Steps<number> {
+        yield 30_000;
+        return yield* space.munmap(at, PAGE);
+      })(),
+    );
+    scheduler.run();
+    expect([unmapping.result, fault.result]).toEqual([0, FaultResponse.INVALID]);
+    expect(counters.premapped).toBe(0);
+    run(tearDown());
+  });
+
+  test('a fork while a page is being mapped for writing keeps the device out of the shared frame', () => {
+    const { scheduler, run, device, space, at, memory, tearDown } = demand(8, {
+      profile: 'kunpeng920',
+      defaults: { policy: () => premapNext(8) },
+    });
+    run(space.store(at, new Uint8Array(8 * PAGE).fill(1)));
+    run(space.swapOut(at + PAGE, 7 * PAGE));
+    const fault = scheduler.spawn('dma', device.access(FIRST, true));
+    const forking = scheduler.spawn(
+      'fork',
+      (function* () {
+        yield 30_000;
+        return yield* space.fork('child');
+      })(),
+    );
+    scheduler.run();
+    memory.write32(fault.result as number, 0x0909_0909);
+    const seen = new Uint8Array(4);
+    const child = forking.result;
+    run(child?.load(at, seen) ?? space.load(at, seen));
+    expect([...seen]).toEqual([1, 1, 1, 1]);
+    run(space.load(at, seen));
+    expect([...seen]).toEqual([9, 9, 9, 9]);
+    if (child !== null) run(child.exit());
+    run(tearDown());
+  });
+
+  test('a page that is being evicted is not freed before the eviction has flushed it', () => {
+    const { scheduler, run, device, space, at, io, iommu, tearDown } = demand(8, { profile: 'kunpeng920' });
+    run(device.access(FIRST, true));
+    for (const domain of iommu.domains) domain.flushNs = 1_000_000;
+    function* dma(): Steps {
+      // The cached translation serves until the flush is over, and must reach a live page until then.
+      for (let step = 0; step < 100; step++) {
+        yield 10_000;
+        if (device.cache.has(FIRST)) yield* device.access(FIRST, true);
+      }
+    }
+    const tasks = [scheduler.spawn('evict', io.evict(1)), scheduler.spawn('swap', space.swapOut(at, PAGE))];
+    scheduler.spawn('dma', dma());
+    scheduler.run();
+    expect(tasks.map((task) => task.result)).toEqual([1, 1]);
+    expect(space.residentPages).toBe(0);
+    run(tearDown());
+  });
+});

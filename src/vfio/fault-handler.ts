@@ -17,8 +17,10 @@ export class DeviceFaultHandler implements FaultHandler {
   readonly #io: IoAddressSpace;
   readonly #queue: WorkQueue<FaultGroup>;
   readonly #drained: WaitQueue;
-  /** Groups delivered and not answered yet. */
-  readonly #pending = new Set<FaultGroup>();
+  /** Groups delivered and not answered yet, with how many of their pages are served. */
+  readonly #pending = new Map<FaultGroup, number>();
+  /** Groups that wait for {@link resume}. They hold no lock and no thread. */
+  #parked: FaultGroup[] = [];
 
   constructor(io: IoAddressSpace) {
     this.name = `faults of ${io.name}`;
@@ -43,9 +45,15 @@ export class DeviceFaultHandler implements FaultHandler {
 
   *handle(group: FaultGroup): Steps {
     this.#io.invariants.check('one-response', !this.#pending.has(group), () => `group ${group.index} came twice`);
-    this.#pending.add(group);
-    if (this.#queue.workers > 0) this.#queue.put(group);
-    else yield* this.#serve(group);
+    this.#pending.set(group, 0);
+    yield* this.#dispatch(group);
+  }
+
+  /** Goes on with parked groups: a mapping got its address back or goes away, or a device is leaving. */
+  *resume(): Steps {
+    const groups = this.#parked;
+    this.#parked = [];
+    for (const group of groups) yield* this.#dispatch(group);
   }
 
   unrecoverable(fault: UnrecoverableFault): void {
@@ -61,15 +69,27 @@ export class DeviceFaultHandler implements FaultHandler {
     while (this.#pending.size > 0) yield this.#drained;
   }
 
+  *#dispatch(group: FaultGroup): Steps {
+    if (this.#queue.workers > 0) this.#queue.put(group);
+    else yield* this.#serve(group);
+  }
+
   *#serve(group: FaultGroup): Steps {
     const { counters, iommu } = this.#io;
     let cost = this.#io.latency.faultHandler;
     let outcome: Outcome = Outcome.MAPPED;
-    for (const fault of group.pages) {
+    for (let index = this.#pending.get(group) ?? 0; index < group.pages.length; index++) {
+      const fault = group.pages[index];
+      if (fault === undefined) break;
       // Reading is asked for by everything but a pure write; a request for nothing at all is a read as well.
       const read = fault.read || fault.execute || !fault.write;
       const served = yield* this.#servePage(group, fault.page, read, fault.write, fault.execute, cost);
       cost = 0;
+      if (served === Outcome.PARKED) {
+        this.#pending.set(group, index);
+        this.#parked.push(group);
+        return;
+      }
       this.#count(group, fault.page, fault.write, served);
       if (served === Outcome.INVALID || served === Outcome.FAILED) {
         outcome = served;

@@ -32,10 +32,6 @@ export class FaultService {
     work.begin(mapping, page, write);
     let attempt: Attempt = RETRY;
     while (attempt === RETRY) {
-      if (mapping.vaddrInvalid && !mapping.dying && mapping.faults !== null) {
-        yield mapping.vaddrChanged;
-        continue;
-      }
       attempt = yield* this.#attempt(device, work, waited, notBeforeNs);
       if (attempt === RETRY) this.#io.counters.retried += 1;
     }
@@ -45,8 +41,8 @@ export class FaultService {
   }
 
   /**
-   * Maps what is not mapped of `[first, end)`, without a device asking; the caller holds a reference. 0, -EFAULT, -ENOMEM,
-   * or -EINVAL where the mapping goes away.
+   * Maps what is not mapped of `[first, end)`, without a device asking; the caller holds a reference. 0, -EFAULT, -ENOMEM;
+   * -EINVAL where the mapping goes away, -EBUSY while its virtual address is being changed.
    */
   *populate(mapping: Mapping, first: number, end: number, write: boolean): Steps<number> {
     const work = this.#idle.pop() ?? new Work();
@@ -66,6 +62,10 @@ export class FaultService {
     const { mapping, page, write } = work;
     const { faults } = mapping;
     if (mapping.dying) return Outcome.INVALID;
+    // A device that is leaving waits for its answers, so they must not wait for a new address.
+    if (faults !== null && mapping.vaddrInvalid) {
+      return this.#io.leaving.has(device) ? Outcome.INVALID : Outcome.PARKED;
+    }
     if (faults === null) return waited ? Outcome.DUPLICATE : yield* this.#refresh(mapping, page);
     if (!faults.mapped.test(page)) return yield* this.#map(device, work, faults);
     if (write && !faults.writable.test(page)) return yield* this.#upgrade(work, faults, page);
@@ -80,10 +80,7 @@ export class FaultService {
       const { faults } = mapping;
       if (faults === null) return Errno.OK;
       if (mapping.dying) return Errno.EINVAL;
-      if (mapping.vaddrInvalid) {
-        yield mapping.vaddrChanged;
-        continue;
-      }
+      if (mapping.vaddrInvalid) return Errno.EBUSY;
       const missing = faults.mapped.findNextClear(first, end);
       const readOnly = faults.writable.findNextClear(first, end);
       let attempt: Attempt;

@@ -57,6 +57,8 @@ export class IoAddressSpace {
   /** Bytes pinned for devices. */
   readonly pinned: Gauge;
   readonly devices = new Set<IommuDevice>();
+  /** Devices that are being detached: their faults wait for nothing any more. */
+  readonly leaving = new Set<IommuDevice>();
   /** Who is told when an access of a device failed for good. */
   readonly errorListeners = new Map<IommuDevice, () => void>();
   policy: PremapPolicy = premapNone;

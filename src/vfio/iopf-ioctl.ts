@@ -64,13 +64,13 @@ export function* prefaultDma(type1: Type1, argument: IoctlArgument): Steps<numbe
   });
 }
 
-/** VFIO_IOMMU_PIN_DMA. -ENOENT over a hole; -ENOMEM or -EFAULT, and then nothing of the range is pinned more than before. */
+/** VFIO_IOMMU_PIN_DMA. -ENOENT over a hole; -ENOMEM, -EFAULT or -EBUSY, and then nothing of the range is pinned more than before. */
 export function* pinDma(type1: Type1, argument: IoctlArgument): Steps<number> {
   const { io } = type1;
   const done: [Mapping, number, number][] = [];
   return yield* type1.exclusively(() =>
     overRange(type1, argument, 0, function* (mapping, first, end): Steps<number> {
-      const status = yield* pinRange(io, mapping, first, end);
+      const status = mapping.vaddrInvalid ? Errno.EBUSY : yield* pinRange(io, mapping, first, end);
       if (status === Errno.OK) done.push([mapping, first, end]);
       else for (const [earlier, from, to] of done) yield* unpinOnce(io, earlier, from, to);
       return status;

@@ -64,9 +64,8 @@ export class Mapping implements Interval {
   readonly tickets: FaultTicket[] = [];
   /** Being unmapped: faults find it no more, those in flight give up. */
   dying = false;
-  /** VFIO_DMA_UNMAP_FLAG_VADDR took the virtual address away: who needs it waits on `vaddrChanged`. */
+  /** VFIO_DMA_UNMAP_FLAG_VADDR took the virtual address away: faults that need it are parked. */
   vaddrInvalid = false;
-  readonly vaddrChanged: WaitQueue;
   #references = 1;
   readonly #released: WaitQueue;
 
@@ -84,7 +83,6 @@ export class Mapping implements Interval {
     this.pageCount = size / space.pageBytes;
     this.faulting = new RangeLock(scheduler, `faults of mapping ${id}`);
     this.revoking = new RangeLock(scheduler, `revocations of mapping ${id}`);
-    this.vaddrChanged = new WaitQueue(scheduler, `virtual address of mapping ${id}`);
     this.#released = new WaitQueue(scheduler, `mapping ${id} to be released`);
     this.faults = faultable ? newFaultState(this.pageCount) : null;
   }

@@ -22,6 +22,8 @@ export const Outcome = {
   INVALID: 'invalid',
   /** The host could not do it. */
   FAILED: 'failed',
+  /** No end yet: the mapping has no virtual address at the moment. */
+  PARKED: 'parked',
 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 

@@ -212,6 +212,7 @@ export class Type1 {
     const { io } = this;
     yield* this.faults.detaching(device.iommu);
     yield* io.iommu.detach(io.domain, device.iommu);
+    io.leaving.delete(device.iommu);
     this.devices.delete(device);
     io.devices.delete(device.iommu);
   }
@@ -259,7 +260,7 @@ export class Type1 {
     const { io } = this;
     yield* io.remove(mapping);
     mapping.dying = true;
-    mapping.vaddrChanged.wakeAll();
+    if (mapping.vaddrInvalid) yield* this.handler.resume();
     if (mapping.faults === null) {
       yield* unpinPages(io, mapping, 0, mapping.pageCount);
     } else {

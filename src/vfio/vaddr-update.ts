@@ -33,7 +33,7 @@ export function* setVaddr(type1: Type1, space: AddressSpace, iova: number, size:
     if (mapping.faults !== null) yield* io.moveMapping(mapping, vaddr);
     else mapping.vaddr = vaddr;
     mapping.vaddrInvalid = false;
-    mapping.vaddrChanged.wakeAll();
+    yield* type1.handler.resume();
     return Errno.OK;
   });
 }
