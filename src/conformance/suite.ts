@@ -1,9 +1,12 @@
 /** The whole suite: every row, in the order of the chapters. */
 import type { Row } from './row.ts';
 import { accessFlagRows } from './rows/access-flag.ts';
+import { atosRows } from './rows/atos.ts';
+import { atosFaultRows } from './rows/atos-faults.ts';
 import { atsInvalidationRows } from './rows/ats-invalidation.ts';
 import { atsRequestRows } from './rows/ats-requests.ts';
 import { atsTranslatedRows } from './rows/ats-translated.ts';
+import { attributeRows } from './rows/attributes.ts';
 import { cdValidityRows } from './rows/cd-validity.ts';
 import { commandQueueRows } from './rows/command-queue.ts';
 import { configurationCacheRows } from './rows/configuration-cache.ts';
@@ -43,6 +46,9 @@ export const ROWS: readonly Row[] = [
   ...atsTranslatedRows,
   ...atsInvalidationRows,
   ...pageRequestRows,
+  ...atosRows,
+  ...atosFaultRows,
+  ...attributeRows,
   ...walkGeometryRows,
   ...walkPermissionRows,
   ...accessFlagRows,

@@ -20,7 +20,14 @@ const S2AP = 0xc0n;
 export const IPA = { CD: 0x1_0000_0000, TT: 0x1_0020_0000, IN: 0x1_0040_0000 } as const;
 
 /** Writes the leaf for `va` so that an unprivileged data read through it fails so. */
-function breakLeaf(tables: Tables, va: number, kind: Related | 'none', pa: number, leaf: bigint, denied: bigint): void {
+export function breakLeaf(
+  tables: Tables,
+  va: number,
+  kind: Related | 'none',
+  pa: number,
+  leaf: bigint,
+  denied: bigint,
+): void {
   if (kind === 'F_TRANSLATION') tables.set(va, 3, 0n);
   else if (kind === 'F_ADDR_SIZE') tables.map(va, TOO_LARGE, leaf);
   else if (kind === 'F_ACCESS') tables.map(va, pa, leaf & ~BIT.AF);

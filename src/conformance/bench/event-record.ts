@@ -39,7 +39,7 @@ export function fieldsOf(transaction: Transaction): Record<string, Word> {
   return {
     StreamID: request.requesterId,
     SSV: request.pasid >= 0 ? 1 : 0,
-    SubstreamID: request.pasid >= 0 ? request.pasid : 0,
+    SubstreamID: Math.max(0, request.pasid),
     RnW: request.write ? 0 : 1,
     InD: request.execute && !request.write ? 1 : 0,
     PnU: request.privileged ? 1 : 0,

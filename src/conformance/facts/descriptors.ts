@@ -236,7 +236,11 @@ export const S2XN = [
 ] as const;
 
 /** Table D8-104: neighbours that a contiguous group has. */
-export const CONTIGUOUS: readonly { readonly granule: GranuleName; readonly level: number; readonly entries: number }[] = [
+export const CONTIGUOUS: readonly {
+  readonly granule: GranuleName;
+  readonly level: number;
+  readonly entries: number;
+}[] = [
   { granule: '4KB', level: 1, entries: 16 },
   { granule: '4KB', level: 2, entries: 16 },
   { granule: '4KB', level: 3, entries: 16 },

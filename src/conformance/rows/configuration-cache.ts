@@ -1,10 +1,10 @@
 /** Configuration caches: what each CMD_CFGI must make the SMMU forget (IHI 0070 §4.3, §5.1.1, §5.3.1, §3.9.2). */
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
+import type { Fields } from '../bench/queues.ts';
 import { CD_BYTES, CONFIG, encodeCd, encodeSte } from '../bench/streams.ts';
 import { STREAM } from '../bench/traffic.ts';
 import { equal } from '../check.ts';
 import type { CommandName } from '../facts/commands.ts';
-import type { Fields } from '../bench/queues.ts';
 import { type Row, row } from '../row.ts';
 
 interface Change {
@@ -38,7 +38,8 @@ function contexts(b: Bench, sid: number, fmt = 0): Contexts {
   return {
     table,
     leaf,
-    put: (index, valid) => b.ram.write(leaf + index * CD_BYTES, encodeCd({ ...b.cdFields(lower, null), V: valid ? 1 : 0 })),
+    put: (index, valid) =>
+      b.ram.write(leaf + index * CD_BYTES, encodeCd({ ...b.cdFields(lower, null), V: valid ? 1 : 0 })),
   };
 }
 
@@ -153,25 +154,35 @@ const ranges: Row[] = [
     const count = 2 ** (Range + 1);
     const first = Math.floor(21 / count) * count;
     return [
-      row('4.3.2', `range-${Range}`, `CMD_CFGI_STE_RANGE with Range=${Range}: all ${count} StreamIDs around the one given`, (b) => {
-        b.start();
-        const inside = [first, first + count - 1].map((sid) => steOf(b, sid));
-        for (const change of inside) works(b, change);
-        for (const change of inside) change.apply();
-        command(b, 'CFGI_STE_RANGE', { StreamID: 21, Range });
-        for (const change of inside) refuses(b, change);
-      }),
+      row(
+        '4.3.2',
+        `range-${Range}`,
+        `CMD_CFGI_STE_RANGE with Range=${Range}: all ${count} StreamIDs around the one given`,
+        (b) => {
+          b.start();
+          const inside = [first, first + count - 1].map((sid) => steOf(b, sid));
+          for (const change of inside) works(b, change);
+          for (const change of inside) change.apply();
+          command(b, 'CFGI_STE_RANGE', { StreamID: 21, Range });
+          for (const change of inside) refuses(b, change);
+        },
+      ),
       ...(first + count > 63
         ? []
         : [
-            row('4.3.2', `range-${Range}-beyond`, `CMD_CFGI_STE_RANGE with Range=${Range}: the StreamID behind need not go`, (b) => {
-              b.start();
-              const outside = steOf(b, first + count);
-              works(b, outside);
-              outside.apply();
-              command(b, 'CFGI_STE_RANGE', { StreamID: 21, Range });
-              stale(b, outside);
-            }),
+            row(
+              '4.3.2',
+              `range-${Range}-beyond`,
+              `CMD_CFGI_STE_RANGE with Range=${Range}: the StreamID behind need not go`,
+              (b) => {
+                b.start();
+                const outside = steOf(b, first + count);
+                works(b, outside);
+                outside.apply();
+                command(b, 'CFGI_STE_RANGE', { StreamID: 21, Range });
+                stale(b, outside);
+              },
+            ),
           ]),
     ];
   }),
@@ -183,10 +194,12 @@ const ranges: Row[] = [
     command(b, 'CFGI_STE_RANGE', { StreamID: 0xffff_ffff, Range: 31 });
     for (const change of changes) refuses(b, change);
   }),
-  ...([
-    ['range', '4.3.2', { StreamID: STREAM, Range: 0 }],
-    ['all', '4.3.6', { Range: 31 }],
-  ] as const).map(([name, section, fields]) =>
+  ...(
+    [
+      ['range', '4.3.2', { StreamID: STREAM, Range: 0 }],
+      ['all', '4.3.6', { Range: 31 }],
+    ] as const
+  ).map(([name, section, fields]) =>
     row(section, `${name}-cds`, `CMD_CFGI_STE_RANGE with Range=${fields.Range}: the CDs of its streams go too`, (b) => {
       b.start();
       const table = contexts(b, STREAM, 1);
@@ -212,16 +225,21 @@ const cds: Row[] = [
   }),
   ...[0, 1].flatMap((Leaf) =>
     [0, 1].map((fmt) =>
-      row('4.3.3', `leaf-${Leaf}-fmt-${fmt}`, `CMD_CFGI_CD with Leaf=${Leaf}, S1Fmt=${fmt}: the changed CD is seen`, (b) => {
-        b.start();
-        const table = contexts(b, STREAM, fmt);
-        table.put(3, true);
-        const change = { sid: STREAM, pasid: 3, apply: () => table.put(3, false) };
-        works(b, change);
-        change.apply();
-        command(b, 'CFGI_CD', { StreamID: STREAM, SubstreamID: 3, Leaf });
-        refuses(b, change);
-      }),
+      row(
+        '4.3.3',
+        `leaf-${Leaf}-fmt-${fmt}`,
+        `CMD_CFGI_CD with Leaf=${Leaf}, S1Fmt=${fmt}: the changed CD is seen`,
+        (b) => {
+          b.start();
+          const table = contexts(b, STREAM, fmt);
+          table.put(3, true);
+          const change = { sid: STREAM, pasid: 3, apply: () => table.put(3, false) };
+          works(b, change);
+          change.apply();
+          command(b, 'CFGI_CD', { StreamID: STREAM, SubstreamID: 3, Leaf });
+          refuses(b, change);
+        },
+      ),
     ),
   ),
   row('4.3.3', 'single', 'CMD_CFGI_CD with SubstreamID 0: the one CD of a stream without substreams', (b) => {
@@ -253,18 +271,23 @@ const cds: Row[] = [
     command(b, 'CFGI_CD', { StreamID: STREAM, SubstreamID: 2, Leaf: 1 });
     stale(b, change);
   }),
-  row('4.3.3', 'other-stream', 'a CD is cached for each StreamID: CMD_CFGI_CD of one need not touch that of another', (b) => {
-    b.start();
-    const table = contexts(b, STREAM);
-    b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: table.table / 64, S1CDMax: 7 }, STREAM + 1);
-    table.put(1, true);
-    const changes = [STREAM, STREAM + 1].map((sid) => ({ sid, pasid: 1, apply: () => table.put(1, false) }));
-    for (const change of changes) works(b, change);
-    table.put(1, false);
-    command(b, 'CFGI_CD', { StreamID: STREAM, SubstreamID: 1, Leaf: 1 });
-    refuses(b, changes[0] as Change);
-    stale(b, changes[1] as Change);
-  }),
+  row(
+    '4.3.3',
+    'other-stream',
+    'a CD is cached for each StreamID: CMD_CFGI_CD of one need not touch that of another',
+    (b) => {
+      b.start();
+      const table = contexts(b, STREAM);
+      b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: table.table / 64, S1CDMax: 7 }, STREAM + 1);
+      table.put(1, true);
+      const changes = [STREAM, STREAM + 1].map((sid) => ({ sid, pasid: 1, apply: () => table.put(1, false) }));
+      for (const change of changes) works(b, change);
+      table.put(1, false);
+      command(b, 'CFGI_CD', { StreamID: STREAM, SubstreamID: 1, Leaf: 1 });
+      refuses(b, changes[0] as Change);
+      stale(b, changes[1] as Change);
+    },
+  ),
   row('4.3.4', 'all', 'CMD_CFGI_CD_ALL: every CD of the stream', (b) => {
     b.start();
     const table = contexts(b, STREAM);
@@ -321,31 +344,43 @@ const cds: Row[] = [
 
 /** Register state that configuration depends on. */
 const registers: Row[] = [
-  row('3.9.2', 'atschk', 'after ATSCHK changed, an invalidated STE follows the new value', (b) => {
-    b.start({ ATSCHK: 0 });
-    const { lower } = b.nested({ ste: { EATS: 2 } });
-    lower.map(VA, PAGE);
-    equal('before', b.translate({ va: VA }).status, 1);
-    b.events.take();
-    b.control({ ATSCHK: 1 });
-    b.forget();
-    const answer = b.translate({ va: VA });
-    equal('after', `${answer.status} ${answer.read}`, '0 true');
-  }, { features: { ATS: 1, NS1ATS: 0 } }),
-  row('6.3.12', 'e2h', 'after CR2.E2H changed with SMMUEN=0, an invalidated STE follows the new value', (b) => {
-    b.start({ E2H: 0 });
-    const high = 0xffff_0000_7000_0000n;
-    const { upper } = b.stage1({ upper: true, ste: { STRW: 2 } });
-    upper.map(high, PAGE);
-    b.aborts({ va: high });
-    b.events.take();
-    b.control({ SMMUEN: 0 });
-    b.registers.set('CR2', { E2H: 1 });
-    command(b, 'CFGI_STE_RANGE', { Range: 31 });
-    command(b, 'TLBI_EL2_ALL', {});
-    b.control({ SMMUEN: 1 });
-    b.reaches({ va: high }, PAGE);
-  }, { features: { Hyp: 1 } }),
+  row(
+    '3.9.2',
+    'atschk',
+    'after ATSCHK changed, an invalidated STE follows the new value',
+    (b) => {
+      b.start({ ATSCHK: 0 });
+      const { lower } = b.nested({ ste: { EATS: 2 } });
+      lower.map(VA, PAGE);
+      equal('before', b.translate({ va: VA }).status, 1);
+      b.events.take();
+      b.control({ ATSCHK: 1 });
+      b.forget();
+      const answer = b.translate({ va: VA });
+      equal('after', `${answer.status} ${answer.read}`, '0 true');
+    },
+    { features: { ATS: 1, NS1ATS: 0 } },
+  ),
+  row(
+    '6.3.12',
+    'e2h',
+    'after CR2.E2H changed with SMMUEN=0, an invalidated STE follows the new value',
+    (b) => {
+      b.start({ E2H: 0 });
+      const high = 0xffff_0000_7000_0000n;
+      const { upper } = b.stage1({ upper: true, ste: { STRW: 2 } });
+      upper.map(high, PAGE);
+      b.aborts({ va: high });
+      b.events.take();
+      b.control({ SMMUEN: 0 });
+      b.registers.set('CR2', { E2H: 1 });
+      command(b, 'CFGI_STE_RANGE', { Range: 31 });
+      command(b, 'TLBI_EL2_ALL', {});
+      b.control({ SMMUEN: 1 });
+      b.reaches({ va: high }, PAGE);
+    },
+    { features: { Hyp: 1 } },
+  ),
 ];
 
 /** Prefetch (§4.2): never needed, never harmful. */

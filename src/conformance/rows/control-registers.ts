@@ -77,7 +77,7 @@ const bypassFields: Row[] = registerFact('GBPA')
 
 const bypass: Row[] = [
   row('6.3.14.1', 'without-update', 'GBPA: a write without Update=1 is ignored', (b) => {
-    b.needs({ ArchMinorRev: b.feature('ArchMinorRev') >= 2 ? b.feature('ArchMinorRev') : 2 });
+    b.needs({ ArchMinorRev: Math.max(2, b.feature('ArchMinorRev')) });
     const before = b.registers.read('GBPA');
     b.registers.write('GBPA', before ^ (1n << 20n));
     b.settle();

@@ -3,7 +3,7 @@ import { type Bench, PAGE, type RegionOptions, VA } from '../bench/bench.ts';
 import { CLASS_VALUE } from '../bench/broken.ts';
 import { eventField, eventName } from '../bench/event-record.ts';
 import { SL0, STAGE_2_DEFAULTS, TG0, ttb } from '../bench/streams.ts';
-import { type Granule, GRANULES, LEAF_1, LEAF_2, levelShift, Tables } from '../bench/tables.ts';
+import { GRANULES, type Granule, LEAF_1, LEAF_2, levelShift, Tables } from '../bench/tables.ts';
 import { equal } from '../check.ts';
 import { LEVELS, type LevelFact, STAGE_1_START, STAGE_2_START } from '../facts/descriptors.ts';
 import { type Row, row } from '../row.ts';
@@ -35,11 +35,17 @@ const stage1Start: Row[] = GRANULES.flatMap((granule) =>
       (['TTB0', 'TTB1'] as const).map((half) => {
         const title = `${granule}, ${half}, TxSZ=${size}: the walk starts at level ${level}`;
         const options: RegionOptions = { granule, inputBits: 64 - size, startLevel: level, wide: wide(64 - size) };
-        return row(`D8.2`, `start-${granule}-${size}-${half}`, title, (b) => {
-          b.start();
-          const { lower, upper } = b.stage1({ ...options, upper: true, cd: options.wide === true ? { DS: 1 } : {} });
-          ends(b, half === 'TTB0' ? lower : upper, half === 'TTB1');
-        }, { features: { ...(size < 16 ? { OAS: 6, VAX: 1, DS: 1 } : {}), ...(needs as FeatureValues | undefined) } });
+        return row(
+          `D8.2`,
+          `start-${granule}-${size}-${half}`,
+          title,
+          (b) => {
+            b.start();
+            const { lower, upper } = b.stage1({ ...options, upper: true, cd: options.wide === true ? { DS: 1 } : {} });
+            ends(b, half === 'TTB0' ? lower : upper, half === 'TTB1');
+          },
+          { features: { ...(size < 16 ? { OAS: 6, VAX: 1, DS: 1 } : {}), ...(needs as FeatureValues | undefined) } },
+        );
       }),
     ),
   ),
@@ -54,19 +60,25 @@ function stage2Needs(T0SZ: number): FeatureValues {
 function stage2Row(granule: Granule, level: number, T0SZ: number, tablesCount: number): Row {
   const what = tablesCount === 1 ? 'one table' : `${tablesCount} concatenated tables`;
   const title = `stage 2, ${granule}, S2T0SZ=${T0SZ}: level ${level}, ${what}`;
-  return row('D8.2', `stage-2-${granule}-${level}-${T0SZ}`, title, (b) => {
-    const inputBits = 64 - T0SZ;
-    b.start();
-    const extended = granule === '4KB' && level === -1;
-    const tables = b.stage2({
-      granule,
-      inputBits,
-      startLevel: level,
-      wide: wide(inputBits),
-      ste: wide(inputBits) ? { S2DS: granule === '64KB' ? 0 : 1, S2SL0_2: extended ? 1 : 0 } : {},
-    });
-    ends(b, tables, false);
-  }, { features: { ...stage2Needs(T0SZ), ...(level === 3 && granule === '4KB' ? { STT: 1 } : {}) } });
+  return row(
+    'D8.2',
+    `stage-2-${granule}-${level}-${T0SZ}`,
+    title,
+    (b) => {
+      const inputBits = 64 - T0SZ;
+      b.start();
+      const extended = granule === '4KB' && level === -1;
+      const tables = b.stage2({
+        granule,
+        inputBits,
+        startLevel: level,
+        wide: wide(inputBits),
+        ste: wide(inputBits) ? { S2DS: granule === '64KB' ? 0 : 1, S2SL0_2: extended ? 1 : 0 } : {},
+      });
+      ends(b, tables, false);
+    },
+    { features: { ...stage2Needs(T0SZ), ...(level === 3 && granule === '4KB' ? { STT: 1 } : {}) } },
+  );
 }
 
 const stage2Start: Row[] = GRANULES.flatMap((granule) =>
@@ -81,22 +93,28 @@ const BASE_VA = 0x5555_5555_0000;
 /** Every index bit of a level tells two addresses apart. */
 function indexBits(granule: Granule, { level, index, section }: LevelFact): Row[] {
   return ([1, 2] as const).map((stage) =>
-    row(section, `index-${granule}-${level}-stage-${stage}`, `${granule} level ${level}, stage ${stage}: index bits [${index[0]}:${index[1]}]`, (b) => {
-      b.start();
-      // 48 bits of input: level 0 (4 KiB), level 1 (16 KiB, concatenated at stage 2), level 1 (64 KiB).
-      const startLevel = granule === '4KB' ? 0 : 1;
-      const shape = { granule, inputBits: 48, ...(stage === 2 ? { startLevel } : {}) };
-      const tables = stage === 1 ? b.stage1(shape).lower : b.stage2(shape);
-      const base = BigInt(Math.floor(BASE_VA / tables.leafBytes(3)) * tables.leafBytes(3));
-      tables.map(base, PAGE);
-      for (let bit = index[1]; bit <= index[0]; bit++) {
-        tables.map(base ^ (1n << BigInt(bit)), PAGE + (bit - index[1] + 1) * 0x1_0000);
-      }
-      b.reaches({ va: base }, PAGE);
-      for (let bit = index[1]; bit <= index[0]; bit++) {
-        b.reaches({ va: base ^ (1n << BigInt(bit)) }, PAGE + (bit - index[1] + 1) * 0x1_0000);
-      }
-    }, { features: { OAS: 5 } }),
+    row(
+      section,
+      `index-${granule}-${level}-stage-${stage}`,
+      `${granule} level ${level}, stage ${stage}: index bits [${index[0]}:${index[1]}]`,
+      (b) => {
+        b.start();
+        // 48 bits of input: level 0 (4 KiB), level 1 (16 KiB, concatenated at stage 2), level 1 (64 KiB).
+        const startLevel = granule === '4KB' ? 0 : 1;
+        const shape = { granule, inputBits: 48, ...(stage === 2 ? { startLevel } : {}) };
+        const tables = stage === 1 ? b.stage1(shape).lower : b.stage2(shape);
+        const base = BigInt(Math.floor(BASE_VA / tables.leafBytes(3)) * tables.leafBytes(3));
+        tables.map(base, PAGE);
+        for (let bit = index[1]; bit <= index[0]; bit++) {
+          tables.map(base ^ (1n << BigInt(bit)), PAGE + (bit - index[1] + 1) * 0x1_0000);
+        }
+        b.reaches({ va: base }, PAGE);
+        for (let bit = index[1]; bit <= index[0]; bit++) {
+          b.reaches({ va: base ^ (1n << BigInt(bit)) }, PAGE + (bit - index[1] + 1) * 0x1_0000);
+        }
+      },
+      { features: { OAS: 5 } },
+    ),
   );
 }
 
@@ -106,21 +124,27 @@ function blocks(granule: Granule, { level, block, blockNeeds }: LevelFact): Row[
   const bytes = 2 ** block;
   return ([1, 2] as const).map((stage) => {
     const kind = level === 3 ? 'page' : 'block';
-    return row('D8.3.1.2', `${kind}-${granule}-${level}-stage-${stage}`, `${granule} level ${level}, stage ${stage}: a ${kind} of 2^${block} bytes`, (b) => {
-      b.start();
-      const isWide = blockNeeds !== undefined;
-      const startLevel = granule === '4KB' ? 0 : 1;
-      const shape = { granule, inputBits: 48, wide: isWide, ...(stage === 2 ? { startLevel } : {}) };
-      const ds = isWide && granule !== '64KB';
-      const tables =
-        stage === 1
-          ? b.stage1({ ...shape, cd: ds ? { DS: 1 } : {} }).lower
-          : b.stage2({ ...shape, ste: ds ? { S2DS: 1 } : {} });
-      const va = Math.floor(0x5234_5600_0000 / bytes) * bytes;
-      const pa = level === 3 ? PAGE : Math.max(bytes * 3, 0x1_0000_0000 - (0x1_0000_0000 % bytes));
-      tables.map(va, pa, stage === 1 ? LEAF_1 : LEAF_2, level);
-      for (const offset of [0, bytes - 8, Math.floor(bytes / 2) + 0x18]) b.reaches({ va: va + offset }, pa + offset);
-    }, { features: blockNeeds === undefined ? { OAS: 5 } : (blockNeeds as FeatureValues) });
+    return row(
+      'D8.3.1.2',
+      `${kind}-${granule}-${level}-stage-${stage}`,
+      `${granule} level ${level}, stage ${stage}: a ${kind} of 2^${block} bytes`,
+      (b) => {
+        b.start();
+        const isWide = blockNeeds !== undefined;
+        const startLevel = granule === '4KB' ? 0 : 1;
+        const shape = { granule, inputBits: 48, wide: isWide, ...(stage === 2 ? { startLevel } : {}) };
+        const ds = isWide && granule !== '64KB';
+        const tables =
+          stage === 1
+            ? b.stage1({ ...shape, cd: ds ? { DS: 1 } : {} }).lower
+            : b.stage2({ ...shape, ste: ds ? { S2DS: 1 } : {} });
+        const va = Math.floor(0x5234_5600_0000 / bytes) * bytes;
+        const pa = level === 3 ? PAGE : Math.max(bytes * 3, 0x1_0000_0000 - (0x1_0000_0000 % bytes));
+        tables.map(va, pa, stage === 1 ? LEAF_1 : LEAF_2, level);
+        for (const offset of [0, bytes - 8, Math.floor(bytes / 2) + 0x18]) b.reaches({ va: va + offset }, pa + offset);
+      },
+      { features: blockNeeds === undefined ? { OAS: 5 } : (blockNeeds as FeatureValues) },
+    );
   });
 }
 
@@ -130,24 +154,35 @@ const noBlocks: Row[] = [
   { granule: '16KB', level: 1 },
   { granule: '64KB', level: 1 },
 ].map(({ granule, level }) =>
-  row('D8.3', `no-block-${granule}-${level}`, `${granule} level ${level} without 52-bit addresses: a block descriptor is invalid`, (b) => {
-    b.start();
-    const { lower } = b.stage1({ granule: granule as Granule, cd: { IPS: 0b101 } });
-    lower.set(VA, level, LEAF_1 | 1n);
-    b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
-  }, { features: { OAS: 5, DS: 0, VAX: 0 } }),
+  row(
+    'D8.3',
+    `no-block-${granule}-${level}`,
+    `${granule} level ${level} without 52-bit addresses: a block descriptor is invalid`,
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ granule: granule as Granule, cd: { IPS: 0b101 } });
+      lower.set(VA, level, LEAF_1 | 1n);
+      b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
+    },
+    { features: { OAS: 5, DS: 0, VAX: 0 } },
+  ),
 );
 
 /** Descriptor types (Table D8-48). */
 const types: Row[] = GRANULES.flatMap((granule) =>
   LEVELS[granule].flatMap(({ level }) => {
     const rows = [0b00n, 0b10n].map((bits) =>
-      row('D8.3', `invalid-${granule}-${level}-${bits}`, `${granule} level ${level}: bits [1:0]=0b${bits.toString(2).padStart(2, '0')} is invalid`, (b) => {
-        b.start();
-        const { lower } = b.stage1({ granule });
-        lower.set(VA, level, BigInt(PAGE) | LEAF_1 | bits);
-        b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
-      }),
+      row(
+        'D8.3',
+        `invalid-${granule}-${level}-${bits}`,
+        `${granule} level ${level}: bits [1:0]=0b${bits.toString(2).padStart(2, '0')} is invalid`,
+        (b) => {
+          b.start();
+          const { lower } = b.stage1({ granule });
+          lower.set(VA, level, BigInt(PAGE) | LEAF_1 | bits);
+          b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
+        },
+      ),
     );
     if (level !== 3) return rows;
     return [
@@ -158,11 +193,16 @@ const types: Row[] = GRANULES.flatMap((granule) =>
         lower.set(VA, 3, BigInt(PAGE) | LEAF_1 | 1n);
         b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
       }),
-      row('D8.3', `reserved-${granule}-stage-2`, `${granule} level 3, stage 2: bits [1:0]=0b01 is reserved and invalid`, (b) => {
-        b.start();
-        b.stage2({ granule }).set(VA, 3, BigInt(PAGE) | LEAF_2 | 1n);
-        b.faults({ va: VA }, 'F_TRANSLATION', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: VA / 4096 });
-      }),
+      row(
+        'D8.3',
+        `reserved-${granule}-stage-2`,
+        `${granule} level 3, stage 2: bits [1:0]=0b01 is reserved and invalid`,
+        (b) => {
+          b.start();
+          b.stage2({ granule }).set(VA, 3, BigInt(PAGE) | LEAF_2 | 1n);
+          b.faults({ va: VA }, 'F_TRANSLATION', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: VA / 4096 });
+        },
+      ),
     ];
   }),
 );
@@ -171,15 +211,21 @@ const types: Row[] = GRANULES.flatMap((granule) =>
 const outputs: Row[] = [
   ...GRANULES.flatMap((granule) =>
     ([1, 2] as const).map((stage) =>
-      row('D8.3.1.2', `output-${granule}-stage-${stage}`, `${granule}, stage ${stage}: each output address bit up to 47 comes from its descriptor bit`, (b) => {
-        b.start();
-        const tables = stage === 1 ? b.stage1({ granule }).lower : b.stage2({ granule });
-        for (let bit = 33; bit < 48; bit++) {
-          const va = VA + (bit - 33) * tables.leafBytes(3);
-          tables.map(va, 2 ** bit);
-          b.reaches({ va: va + 0x20 }, 2 ** bit + 0x20);
-        }
-      }, { features: { OAS: 5 } }),
+      row(
+        'D8.3.1.2',
+        `output-${granule}-stage-${stage}`,
+        `${granule}, stage ${stage}: each output address bit up to 47 comes from its descriptor bit`,
+        (b) => {
+          b.start();
+          const tables = stage === 1 ? b.stage1({ granule }).lower : b.stage2({ granule });
+          for (let bit = 33; bit < 48; bit++) {
+            const va = VA + (bit - 33) * tables.leafBytes(3);
+            tables.map(va, 2 ** bit);
+            b.reaches({ va: va + 0x20 }, 2 ** bit + 0x20);
+          }
+        },
+        { features: { OAS: 5 } },
+      ),
     ),
   ),
   ...GRANULES.flatMap((granule) =>
@@ -187,38 +233,58 @@ const outputs: Row[] = [
       [48, 49, 50, 51].map((bit) => {
         const from = granule === '64KB' ? bit - 36 : bit < 50 ? bit : bit - 42;
         const title = `${granule}, stage ${stage}, 52-bit: output address bit ${bit} is descriptor bit ${from}`;
-        return row('D8.3.1.2', `output-${granule}-stage-${stage}-bit-${bit}`, title, (b) => {
-          b.start();
-          const ds = granule === '64KB' ? {} : { DS: 1 };
-          const s2ds = granule === '64KB' ? {} : { S2DS: 1 };
-          const leaf = stage === 1 ? LEAF_1 & ~0x300n : LEAF_2 & ~0x300n;
-          const tables = stage === 1 ? b.stage1({ granule, wide: true, cd: ds }).lower : b.stage2({ granule, wide: true, ste: s2ds });
-          tables.set(VA, 3, leaf | (1n << BigInt(from)) | 3n);
-          b.reaches({ va: VA + 0x28 }, 2 ** bit + 0x28);
-        }, { features: WIDE });
+        return row(
+          'D8.3.1.2',
+          `output-${granule}-stage-${stage}-bit-${bit}`,
+          title,
+          (b) => {
+            b.start();
+            const ds = granule === '64KB' ? {} : { DS: 1 };
+            const s2ds = granule === '64KB' ? {} : { S2DS: 1 };
+            const leaf = stage === 1 ? LEAF_1 & ~0x300n : LEAF_2 & ~0x300n;
+            const tables =
+              stage === 1
+                ? b.stage1({ granule, wide: true, cd: ds }).lower
+                : b.stage2({ granule, wide: true, ste: s2ds });
+            tables.set(VA, 3, leaf | (1n << BigInt(from)) | 3n);
+            b.reaches({ va: VA + 0x28 }, 2 ** bit + 0x28);
+          },
+          { features: WIDE },
+        );
       }),
     ),
   ),
   ...(['4KB', '16KB'] as const).map((granule) =>
-    row('D8.3.1.2', `no-ds-${granule}`, `${granule} without DS: output address bits [51:48] are 0`, (b) => {
-      b.start();
-      const { lower } = b.stage1({ granule, cd: { DS: 0 } });
-      lower.set(VA, 3, BigInt(PAGE) | (LEAF_1 & ~0x300n) | 3n | (3n << 8n));
-      b.reaches({ va: VA }, PAGE);
-    }, { features: WIDE }),
+    row(
+      'D8.3.1.2',
+      `no-ds-${granule}`,
+      `${granule} without DS: output address bits [51:48] are 0`,
+      (b) => {
+        b.start();
+        const { lower } = b.stage1({ granule, cd: { DS: 0 } });
+        lower.set(VA, 3, BigInt(PAGE) | (LEAF_1 & ~0x300n) | 3n | (3n << 8n));
+        b.reaches({ va: VA }, PAGE);
+      },
+      { features: WIDE },
+    ),
   ),
   ...GRANULES.flatMap((granule) =>
     ([1, 2] as const).map((stage) =>
-      row('D8.3.1.1', `next-level-${granule}-stage-${stage}`, `${granule}, stage ${stage}: the next-level address is that of the table descriptor`, (b) => {
-        b.start();
-        const tables = stage === 1 ? b.stage1({ granule }).lower : b.stage2({ granule });
-        tables.set(VA, 2, BigInt(NOWHERE) | 3n);
-        const index = Math.floor(VA / tables.leafBytes(3)) % (tables.leafBytes(2) / tables.leafBytes(3));
-        b.aborts({ va: VA });
-        const [record] = b.events.take();
-        equal('event', record === undefined ? '' : eventName(record), 'F_WALK_EABT');
-        equal('FetchAddr', record === undefined ? 0 : eventField(record, 'FetchAddr'), NOWHERE / 8 + index);
-      }),
+      row(
+        'D8.3.1.1',
+        `next-level-${granule}-stage-${stage}`,
+        `${granule}, stage ${stage}: the next-level address is that of the table descriptor`,
+        (b) => {
+          b.start();
+          const tables = stage === 1 ? b.stage1({ granule }).lower : b.stage2({ granule });
+          tables.set(VA, 2, BigInt(NOWHERE) | 3n);
+          const index = Math.floor(VA / tables.leafBytes(3)) % (tables.leafBytes(2) / tables.leafBytes(3));
+          b.aborts({ va: VA });
+          const [record] = b.events.take();
+          equal('event', record === undefined ? '' : eventName(record), 'F_WALK_EABT');
+          equal('FetchAddr', record === undefined ? 0 : eventField(record, 'FetchAddr'), NOWHERE / 8 + index);
+        },
+      ),
     ),
   ),
 ];
@@ -237,56 +303,112 @@ const sizes: Row[] = [
       const name = stage === 1 ? `IPS=${bits}` : `S2PS=${bits}`;
       const setUp = (b: Bench): Tables => {
         b.start();
-        return stage === 1 ? b.stage1({ cd: { IPS: encoding } }).lower : b.stage2({ inputBits: 32, startLevel: 1, ste: { S2PS: encoding } });
+        return stage === 1
+          ? b.stage1({ cd: { IPS: encoding } }).lower
+          : b.stage2({ inputBits: 32, startLevel: 1, ste: { S2PS: encoding } });
       };
       const fields = stage === 1 ? { CLASS: CLASS_VALUE.IN } : { S2: 1, CLASS: CLASS_VALUE.IN, IPA: VA / 4096 };
       return [
-        row('3.4', `leaf-within-${name}`, `${name}: an output below the size passes`, (b) => {
-          setUp(b).map(VA, 2 ** bits - 4096 > 0x1_0000_0000 ? 2 ** bits - 4096 : PAGE);
-          b.reaches({ va: VA }, 2 ** bits - 4096 > 0x1_0000_0000 ? 2 ** bits - 4096 : PAGE);
-        }, { features: { OAS: 5 } }),
-        row('3.4', `leaf-beyond-${name}`, `${name}: a leaf output beyond the size is F_ADDR_SIZE of stage ${stage}`, (b) => {
-          setUp(b).map(VA, 2 ** bits);
-          b.faults({ va: VA }, 'F_ADDR_SIZE', fields);
-        }, { features: { OAS: 5 } }),
-        row('3.4', `table-beyond-${name}`, `${name}: a table address beyond the size is F_ADDR_SIZE of stage ${stage}`, (b) => {
-          setUp(b).set(VA, 2, BigInt(2 ** bits) | 3n);
-          b.faults({ va: VA }, 'F_ADDR_SIZE', fields);
-        }, { features: { OAS: 5 } }),
+        row(
+          '3.4',
+          `leaf-within-${name}`,
+          `${name}: an output below the size passes`,
+          (b) => {
+            setUp(b).map(VA, 2 ** bits - 4096 > 0x1_0000_0000 ? 2 ** bits - 4096 : PAGE);
+            b.reaches({ va: VA }, 2 ** bits - 4096 > 0x1_0000_0000 ? 2 ** bits - 4096 : PAGE);
+          },
+          { features: { OAS: 5 } },
+        ),
+        row(
+          '3.4',
+          `leaf-beyond-${name}`,
+          `${name}: a leaf output beyond the size is F_ADDR_SIZE of stage ${stage}`,
+          (b) => {
+            setUp(b).map(VA, 2 ** bits);
+            b.faults({ va: VA }, 'F_ADDR_SIZE', fields);
+          },
+          { features: { OAS: 5 } },
+        ),
+        row(
+          '3.4',
+          `table-beyond-${name}`,
+          `${name}: a table address beyond the size is F_ADDR_SIZE of stage ${stage}`,
+          (b) => {
+            setUp(b).set(VA, 2, BigInt(2 ** bits) | 3n);
+            b.faults({ va: VA }, 'F_ADDR_SIZE', fields);
+          },
+          { features: { OAS: 5 } },
+        ),
       ];
     }),
   ),
-  row('3.4', 'ips-capped', 'IPS above the OAS: the OAS is the limit', (b) => {
-    b.start();
-    b.stage1({ cd: { IPS: 0b101 } }).lower.map(VA, 2 ** 40);
-    b.faults({ va: VA }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
-  }, { features: { OAS: 2 } }),
-  row('3.4', 's2ps-capped', 'S2PS above the OAS: the OAS is the limit', (b) => {
-    b.start();
-    b.stage2({ ste: { S2PS: 0b101 } }).map(VA, 2 ** 40);
-    b.faults({ va: VA }, 'F_ADDR_SIZE', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: VA / 4096 });
-  }, { features: { OAS: 2 } }),
-  row('3.4', 'bypass', 'Config=0b100: an input beyond the OAS is F_ADDR_SIZE of stage 1', (b) => {
-    b.start();
-    b.ste({ Config: 0b100 });
-    b.faults({ va: 2n ** 40n }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
-  }, { features: { OAS: 2 } }),
-  row('3.4', 'stage-2-ias', 'Config=0b110: an input beyond the IAS is F_ADDR_SIZE of stage 1', (b) => {
-    b.start();
-    b.stage2();
-    b.faults({ va: 2n ** 40n }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
-  }, { features: { OAS: 2 } }),
-  row('3.4', 'stage-2-range', 'Config=0b110: an input within the IAS, beyond S2T0SZ, is F_TRANSLATION of stage 2', (b) => {
-    b.start();
-    b.stage2({ inputBits: 36, startLevel: 1 });
-    b.faults({ va: 2n ** 36n }, 'F_TRANSLATION', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: 2 ** 24 });
-  }, { features: { OAS: 2 } }),
-  row('3.4', 'nested-range', 'Config=0b111: an IPA beyond S2T0SZ is F_TRANSLATION of stage 2', (b) => {
-    b.start();
-    const { lower } = b.nested({ stage2: { inputBits: 36, startLevel: 1 } });
-    lower.map(VA, 2 ** 36);
-    b.faults({ va: VA }, 'F_TRANSLATION', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: 2 ** 24 });
-  }, { features: { OAS: 5 } }),
+  row(
+    '3.4',
+    'ips-capped',
+    'IPS above the OAS: the OAS is the limit',
+    (b) => {
+      b.start();
+      b.stage1({ cd: { IPS: 0b101 } }).lower.map(VA, 2 ** 40);
+      b.faults({ va: VA }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
+    },
+    { features: { OAS: 2 } },
+  ),
+  row(
+    '3.4',
+    's2ps-capped',
+    'S2PS above the OAS: the OAS is the limit',
+    (b) => {
+      b.start();
+      b.stage2({ ste: { S2PS: 0b101 } }).map(VA, 2 ** 40);
+      b.faults({ va: VA }, 'F_ADDR_SIZE', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: VA / 4096 });
+    },
+    { features: { OAS: 2 } },
+  ),
+  row(
+    '3.4',
+    'bypass',
+    'Config=0b100: an input beyond the OAS is F_ADDR_SIZE of stage 1',
+    (b) => {
+      b.start();
+      b.ste({ Config: 0b100 });
+      b.faults({ va: 2n ** 40n }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
+    },
+    { features: { OAS: 2 } },
+  ),
+  row(
+    '3.4',
+    'stage-2-ias',
+    'Config=0b110: an input beyond the IAS is F_ADDR_SIZE of stage 1',
+    (b) => {
+      b.start();
+      b.stage2();
+      b.faults({ va: 2n ** 40n }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
+    },
+    { features: { OAS: 2 } },
+  ),
+  row(
+    '3.4',
+    'stage-2-range',
+    'Config=0b110: an input within the IAS, beyond S2T0SZ, is F_TRANSLATION of stage 2',
+    (b) => {
+      b.start();
+      b.stage2({ inputBits: 36, startLevel: 1 });
+      b.faults({ va: 2n ** 36n }, 'F_TRANSLATION', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: 2 ** 24 });
+    },
+    { features: { OAS: 2 } },
+  ),
+  row(
+    '3.4',
+    'nested-range',
+    'Config=0b111: an IPA beyond S2T0SZ is F_TRANSLATION of stage 2',
+    (b) => {
+      b.start();
+      const { lower } = b.nested({ stage2: { inputBits: 36, startLevel: 1 } });
+      lower.map(VA, 2 ** 36);
+      b.faults({ va: VA }, 'F_TRANSLATION', { S2: 1, CLASS: CLASS_VALUE.IN, IPA: 2 ** 24 });
+    },
+    { features: { OAS: 5 } },
+  ),
 ];
 
 /** Input ranges, sign extension, TBI (§3.4.1). */
@@ -323,30 +445,49 @@ const RESULT = { lower: 'translates through TTB0', upper: 'translates through TT
 
 const inputs: Row[] = [
   ...RANGES.map(({ name, va, half, cd = {}, bits = 48 }) =>
-    row('3.4.1', name, `VA ${va.toString(16).padStart(16, '0')}, ${bits} bits${Object.keys(cd).map((field) => `, ${field}=1`).join('')}: ${RESULT[half]}`, (b) => {
-      b.start();
-      const { lower, upper } = b.stage1({ upper: true, inputBits: bits, cd });
-      lower.map(va, PAGE + 0x1000);
-      upper.map(va, PAGE + 0x2000);
-      if (half === 'fault') b.faults({ va }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
-      else b.reaches({ va }, half === 'lower' ? PAGE + 0x1000 : PAGE + 0x2000);
-    }),
+    row(
+      '3.4.1',
+      name,
+      `VA ${va.toString(16).padStart(16, '0')}, ${bits} bits${Object.keys(cd)
+        .map((field) => `, ${field}=1`)
+        .join('')}: ${RESULT[half]}`,
+      (b) => {
+        b.start();
+        const { lower, upper } = b.stage1({ upper: true, inputBits: bits, cd });
+        lower.map(va, PAGE + 0x1000);
+        upper.map(va, PAGE + 0x2000);
+        if (half === 'fault') b.faults({ va }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
+        else b.reaches({ va }, half === 'lower' ? PAGE + 0x1000 : PAGE + 0x2000);
+      },
+    ),
   ),
-  row('3.4.1', 'el2-one-range', 'StreamWorld EL2 has one range: an upper address is F_TRANSLATION', (b) => {
-    b.start();
-    const { lower } = b.stage1({ ste: { STRW: 2 } });
-    lower.map(VA, PAGE);
-    b.reaches({ va: VA }, PAGE);
-    b.faults({ va: 0xffff_0000_7000_0000n }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
-  }, { features: { Hyp: 1 } }),
-  row('3.4.1', 'e2h-two-ranges', 'StreamWorld EL2-E2H has two ranges', (b) => {
-    b.start({ E2H: 1 });
-    const { lower, upper } = b.stage1({ upper: true, ste: { STRW: 2 } });
-    lower.map(VA, PAGE);
-    upper.map(0xffff_0000_7000_0000n, PAGE + 0x3000);
-    b.reaches({ va: VA }, PAGE);
-    b.reaches({ va: 0xffff_0000_7000_0000n }, PAGE + 0x3000);
-  }, { features: { Hyp: 1 } }),
+  row(
+    '3.4.1',
+    'el2-one-range',
+    'StreamWorld EL2 has one range: an upper address is F_TRANSLATION',
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ ste: { STRW: 2 } });
+      lower.map(VA, PAGE);
+      b.reaches({ va: VA }, PAGE);
+      b.faults({ va: 0xffff_0000_7000_0000n }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
+    },
+    { features: { Hyp: 1 } },
+  ),
+  row(
+    '3.4.1',
+    'e2h-two-ranges',
+    'StreamWorld EL2-E2H has two ranges',
+    (b) => {
+      b.start({ E2H: 1 });
+      const { lower, upper } = b.stage1({ upper: true, ste: { STRW: 2 } });
+      lower.map(VA, PAGE);
+      upper.map(0xffff_0000_7000_0000n, PAGE + 0x3000);
+      b.reaches({ va: VA }, PAGE);
+      b.reaches({ va: 0xffff_0000_7000_0000n }, PAGE + 0x3000);
+    },
+    { features: { Hyp: 1 } },
+  ),
   row('3.4.1', 'tbi-no-stage-1', 'without stage 1 there is no TBI: the top byte counts', (b) => {
     b.start();
     b.stage2().map(VA, PAGE);
@@ -373,15 +514,21 @@ const basesRows: Row[] = [
     }),
   ),
   ...([2, 16] as const).map((count) =>
-    row('D8.2.5.2', `s2ttb-aligned-${count}`, `${count} concatenated tables: S2TTB is aligned down to all of them`, (b) => {
-      b.start();
-      const T0SZ = count === 2 ? 24 : 21;
-      const tables = new Tables(b.ram, { granule: '4KB', inputBits: 64 - T0SZ, startLevel: 1, leaf: LEAF_2 });
-      tables.map(VA, PAGE);
-      const S2TTB = ttb(tables.base + 4096 * (count - 1));
-      b.ste({ Config: 0b110, ...STAGE_2_DEFAULTS, S2T0SZ: T0SZ, S2TG: TG0['4KB'], S2SL0: SL0['4KB'][1] ?? 0, S2TTB });
-      b.reaches({ va: VA }, PAGE);
-    }, { features: { OAS: 5, S2P: 1 } }),
+    row(
+      'D8.2.5.2',
+      `s2ttb-aligned-${count}`,
+      `${count} concatenated tables: S2TTB is aligned down to all of them`,
+      (b) => {
+        b.start();
+        const T0SZ = count === 2 ? 24 : 21;
+        const tables = new Tables(b.ram, { granule: '4KB', inputBits: 64 - T0SZ, startLevel: 1, leaf: LEAF_2 });
+        tables.map(VA, PAGE);
+        const S2TTB = ttb(tables.base + 4096 * (count - 1));
+        b.ste({ Config: 0b110, ...STAGE_2_DEFAULTS, S2T0SZ: T0SZ, S2TG: TG0['4KB'], S2SL0: SL0['4KB'][1] ?? 0, S2TTB });
+        b.reaches({ va: VA }, PAGE);
+      },
+      { features: { OAS: 5, S2P: 1 } },
+    ),
   ),
 ];
 
@@ -389,26 +536,38 @@ const basesRows: Row[] = [
 const endianness: Row[] = [
   ...([0b00, 0b11] as const).flatMap((TTENDIAN) =>
     ([1, 2] as const).map((stage) =>
-      row('5.4', `big-endian-${TTENDIAN}-stage-${stage}`, `TTENDIAN=0b${TTENDIAN.toString(2).padStart(2, '0')}: big-endian tables at stage ${stage}`, (b) => {
-        b.start();
-        const shape = { granule: '4KB', inputBits: 39, startLevel: 1, bigEndian: true } as const;
-        if (stage === 1) {
-          const lower = new Tables(b.ram, { ...shape, leaf: LEAF_1 }).map(VA, PAGE);
-          const cd = b.newCd({ ...b.cdFields(lower, null), ENDI: 1 });
-          b.ste({ Config: 0b101, S1ContextPtr: cd / 64 });
-        } else {
-          const tables = new Tables(b.ram, { ...shape, leaf: LEAF_2 }).map(VA, PAGE);
-          b.ste({ Config: 0b110, ...STAGE_2_DEFAULTS, S2T0SZ: 25, S2SL0: 1, S2TTB: ttb(tables.base), S2ENDI: 1 });
-        }
-        b.reaches({ va: VA }, PAGE);
-      }, { features: { TTENDIAN, S1P: 1, S2P: 1 } }),
+      row(
+        '5.4',
+        `big-endian-${TTENDIAN}-stage-${stage}`,
+        `TTENDIAN=0b${TTENDIAN.toString(2).padStart(2, '0')}: big-endian tables at stage ${stage}`,
+        (b) => {
+          b.start();
+          const shape = { granule: '4KB', inputBits: 39, startLevel: 1, bigEndian: true } as const;
+          if (stage === 1) {
+            const lower = new Tables(b.ram, { ...shape, leaf: LEAF_1 }).map(VA, PAGE);
+            const cd = b.newCd({ ...b.cdFields(lower, null), ENDI: 1 });
+            b.ste({ Config: 0b101, S1ContextPtr: cd / 64 });
+          } else {
+            const tables = new Tables(b.ram, { ...shape, leaf: LEAF_2 }).map(VA, PAGE);
+            b.ste({ Config: 0b110, ...STAGE_2_DEFAULTS, S2T0SZ: 25, S2SL0: 1, S2TTB: ttb(tables.base), S2ENDI: 1 });
+          }
+          b.reaches({ va: VA }, PAGE);
+        },
+        { features: { TTENDIAN, S1P: 1, S2P: 1 } },
+      ),
     ),
   ),
-  row('5.4', 'little-endian', 'TTENDIAN=0b00: little-endian tables', (b) => {
-    b.start();
-    b.stage1().lower.map(VA, PAGE);
-    b.reaches({ va: VA }, PAGE);
-  }, { features: { TTENDIAN: 0 } }),
+  row(
+    '5.4',
+    'little-endian',
+    'TTENDIAN=0b00: little-endian tables',
+    (b) => {
+      b.start();
+      b.stage1().lower.map(VA, PAGE);
+      b.reaches({ va: VA }, PAGE);
+    },
+    { features: { TTENDIAN: 0 } },
+  ),
 ];
 
 const perLevel: Row[] = GRANULES.flatMap((granule) =>

@@ -66,11 +66,17 @@ const EL2 = [
   { AP: 0b11, XN: 0, WXN: 1, all: 'RX' },
 ] as const;
 const oneLevel: Row[] = EL2.map(({ AP, XN, WXN, all }) =>
-  row('D8.4.1.2', `el2-ap-${AP}-xn-${XN}-wxn-${WXN}`, `StreamWorld EL2: AP[2:1]=${binary(AP)} XN=${XN} WXN=${WXN}: ${all}`, (b) => {
-    b.start();
-    const { lower } = b.stage1({ ste: { STRW: 2 }, cd: { WXN } });
-    check(b, lower, leafOf(AP, XN), `${all}/${all}`);
-  }, { features: { Hyp: 1 } }),
+  row(
+    'D8.4.1.2',
+    `el2-ap-${AP}-xn-${XN}-wxn-${WXN}`,
+    `StreamWorld EL2: AP[2:1]=${binary(AP)} XN=${XN} WXN=${WXN}: ${all}`,
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ ste: { STRW: 2 }, cd: { WXN } });
+      check(b, lower, leafOf(AP, XN), `${all}/${all}`);
+    },
+    { features: { Hyp: 1 } },
+  ),
 );
 
 /** Table descriptors limit what lies below (Table D8-64, D8.4.1.2), unless HAD says otherwise. */
@@ -84,12 +90,40 @@ interface Hierarchy {
 }
 const HIERARCHY: readonly Hierarchy[] = [
   { name: 'aptable-0', bits: 0n, what: 'APTable=0b00', leaf: leafOf(0b01, 1, 1), without: 'RW/RW', expected: 'RW/RW' },
-  { name: 'aptable-1', bits: BIT.APTable_NO_USER, what: 'APTable=0b01', leaf: leafOf(0b01, 1, 1), without: 'RW/RW', expected: 'RW/' },
-  { name: 'aptable-2', bits: BIT.APTable_NO_WRITE, what: 'APTable=0b10', leaf: leafOf(0b01, 1, 1), without: 'RW/RW', expected: 'R/R' },
-  { name: 'aptable-3', bits: BIT.APTable_NO_USER | BIT.APTable_NO_WRITE, what: 'APTable=0b11', leaf: leafOf(0b01, 1, 1), without: 'RW/RW', expected: 'R/' },
+  {
+    name: 'aptable-1',
+    bits: BIT.APTable_NO_USER,
+    what: 'APTable=0b01',
+    leaf: leafOf(0b01, 1, 1),
+    without: 'RW/RW',
+    expected: 'RW/',
+  },
+  {
+    name: 'aptable-2',
+    bits: BIT.APTable_NO_WRITE,
+    what: 'APTable=0b10',
+    leaf: leafOf(0b01, 1, 1),
+    without: 'RW/RW',
+    expected: 'R/R',
+  },
+  {
+    name: 'aptable-3',
+    bits: BIT.APTable_NO_USER | BIT.APTable_NO_WRITE,
+    what: 'APTable=0b11',
+    leaf: leafOf(0b01, 1, 1),
+    without: 'RW/RW',
+    expected: 'R/',
+  },
   { name: 'uxntable', bits: BIT.UXNTable, what: 'UXNTable=1', leaf: leafOf(0b11), without: 'RX/RX', expected: 'RX/R' },
   { name: 'pxntable', bits: BIT.PXNTable, what: 'PXNTable=1', leaf: leafOf(0b11), without: 'RX/RX', expected: 'R/RX' },
-  { name: 'both-xntable', bits: BIT.UXNTable | BIT.PXNTable, what: 'UXNTable=PXNTable=1', leaf: leafOf(0b11), without: 'RX/RX', expected: 'R/R' },
+  {
+    name: 'both-xntable',
+    bits: BIT.UXNTable | BIT.PXNTable,
+    what: 'UXNTable=PXNTable=1',
+    leaf: leafOf(0b11),
+    without: 'RX/RX',
+    expected: 'R/R',
+  },
 ];
 const hierarchy: Row[] = HIERARCHY.flatMap(({ name, bits, what, leaf, without, expected }) => [
   ...[0, 1, 2].map((level) =>
@@ -101,39 +135,57 @@ const hierarchy: Row[] = HIERARCHY.flatMap(({ name, bits, what, leaf, without, e
       check(b, lower, leaf, expected);
     }),
   ),
-  row('D8.4.1.2', `${name}-had`, `${what} with HAD0=1: ignored, ${without}`, (b) => {
-    b.start();
-    const { lower } = b.stage1({ cd: { HAD0: 1 } });
-    lower.map(VA, PAGE, leaf);
-    lower.set(VA, 1, lower.get(VA, 1) | bits);
-    check(b, lower, leaf, without);
-  }, { features: { HAD: 1 } }),
+  row(
+    'D8.4.1.2',
+    `${name}-had`,
+    `${what} with HAD0=1: ignored, ${without}`,
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ cd: { HAD0: 1 } });
+      lower.map(VA, PAGE, leaf);
+      lower.set(VA, 1, lower.get(VA, 1) | bits);
+      check(b, lower, leaf, without);
+    },
+    { features: { HAD: 1 } },
+  ),
 ]);
 
 const hadHalves: Row[] = [
-  row('5.4', 'had-upper', 'HAD1 is for TTB1 alone', (b) => {
-    b.start();
-    const high = 0xffff_0000_7000_0000n;
-    const { lower, upper } = b.stage1({ upper: true, cd: { HAD1: 1 } });
-    for (const [tables, va] of [
-      [lower, BigInt(VA)],
-      [upper, high],
-    ] as const) {
-      tables.map(va, PAGE);
-      tables.set(va, 1, tables.get(va, 1) | BIT.APTable_NO_USER);
-    }
-    b.ram.write64(PAGE, 1n);
-    b.aborts({ va: VA });
-    b.events.take();
-    b.reaches({ va: high }, PAGE);
-  }, { features: { HAD: 1 } }),
-  row('5.4', 'had-absent', 'HAD=0: CD.HAD0 is ignored, the hierarchy counts', (b) => {
-    b.start();
-    const { lower } = b.stage1({ cd: { HAD0: 1 } });
-    lower.map(VA, PAGE);
-    lower.set(VA, 1, lower.get(VA, 1) | BIT.APTable_NO_USER);
-    b.aborts({ va: VA });
-  }, { features: { HAD: 0 } }),
+  row(
+    '5.4',
+    'had-upper',
+    'HAD1 is for TTB1 alone',
+    (b) => {
+      b.start();
+      const high = 0xffff_0000_7000_0000n;
+      const { lower, upper } = b.stage1({ upper: true, cd: { HAD1: 1 } });
+      for (const [tables, va] of [
+        [lower, BigInt(VA)],
+        [upper, high],
+      ] as const) {
+        tables.map(va, PAGE);
+        tables.set(va, 1, tables.get(va, 1) | BIT.APTable_NO_USER);
+      }
+      b.ram.write64(PAGE, 1n);
+      b.aborts({ va: VA });
+      b.events.take();
+      b.reaches({ va: high }, PAGE);
+    },
+    { features: { HAD: 1 } },
+  ),
+  row(
+    '5.4',
+    'had-absent',
+    'HAD=0: CD.HAD0 is ignored, the hierarchy counts',
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ cd: { HAD0: 1 } });
+      lower.map(VA, PAGE);
+      lower.set(VA, 1, lower.get(VA, 1) | BIT.APTable_NO_USER);
+      b.aborts({ va: VA });
+    },
+    { features: { HAD: 0 } },
+  ),
 ];
 
 /** PAN and E0PD (§5.4). */
@@ -148,45 +200,135 @@ interface Switch {
   readonly section?: string;
 }
 const SWITCHES: readonly Switch[] = [
-  { name: 'pan-user-page', cd: { PAN: 1 }, leaf: leafOf(0b01, 1, 1), expected: '/RW', title: 'PAN=1: no privileged data access to a page that users reach' },
-  { name: 'pan-user-ro', cd: { PAN: 1 }, leaf: leafOf(0b11, 1, 1), expected: '/R', title: 'PAN=1: the same for a read-only page' },
-  { name: 'pan-privileged-page', cd: { PAN: 1 }, leaf: leafOf(0b00, 1, 1), expected: 'RW/', title: 'PAN=1: a privileged page is not affected' },
-  { name: 'pan-execute', cd: { PAN: 1 }, leaf: leafOf(0b11), expected: 'X/RX', title: 'PAN=1: instruction reads are not affected' },
+  {
+    name: 'pan-user-page',
+    cd: { PAN: 1 },
+    leaf: leafOf(0b01, 1, 1),
+    expected: '/RW',
+    title: 'PAN=1: no privileged data access to a page that users reach',
+  },
+  {
+    name: 'pan-user-ro',
+    cd: { PAN: 1 },
+    leaf: leafOf(0b11, 1, 1),
+    expected: '/R',
+    title: 'PAN=1: the same for a read-only page',
+  },
+  {
+    name: 'pan-privileged-page',
+    cd: { PAN: 1 },
+    leaf: leafOf(0b00, 1, 1),
+    expected: 'RW/',
+    title: 'PAN=1: a privileged page is not affected',
+  },
+  {
+    name: 'pan-execute',
+    cd: { PAN: 1 },
+    leaf: leafOf(0b11),
+    expected: 'X/RX',
+    title: 'PAN=1: instruction reads are not affected',
+  },
   { name: 'pan-off', cd: { PAN: 0 }, leaf: leafOf(0b01, 1, 1), expected: 'RW/RW', title: 'PAN=0: no effect' },
-  { name: 'epan', cd: { PAN: 1, EPAN: 1 }, leaf: leafOf(0b00, 0, 1), expected: '/X', title: 'PAN=1, EPAN=1: no privileged data access to a page that users execute', features: { EPAN: 1 } },
-  { name: 'epan-absent', cd: { PAN: 1, EPAN: 1 }, leaf: leafOf(0b00, 0, 1), expected: 'RW/X', title: 'EPAN=0 in IDR3: CD.EPAN is RES0', features: { EPAN: 0 } },
-  { name: 'pan-el2', cd: { PAN: 1 }, leaf: leafOf(0b01, 1), expected: 'RW/RW', title: 'StreamWorld EL2: PAN is ignored', ste: { STRW: 2 }, features: { Hyp: 1 } },
-  { name: 'e0pd-absent', cd: { E0PD0: 1 }, leaf: leafOf(0b01, 1, 1), expected: 'RW/RW', title: 'E0PD=0 in IDR3: CD.E0PD0 is RES0', features: { E0PD: 0 } },
-  { name: 'e0pd1-lower', cd: { E0PD1: 1 }, leaf: leafOf(0b01, 1, 1), expected: 'RW/RW', title: 'E0PD1 is for TTB1 alone', features: { E0PD: 1 } },
-  { name: 'e0pd0', cd: { E0PD0: 1 }, leaf: leafOf(0b01, 1, 1), expected: 'RW/', title: 'E0PD0=1: no unprivileged access through TTB0', features: { E0PD: 1 } },
-  { name: 'uwxn', cd: { UWXN: 1 }, leaf: leafOf(0b01, 0, 0), expected: 'RW/RWX', title: 'UWXN is ignored with VMSAv8-64 tables' },
+  {
+    name: 'epan',
+    cd: { PAN: 1, EPAN: 1 },
+    leaf: leafOf(0b00, 0, 1),
+    expected: '/X',
+    title: 'PAN=1, EPAN=1: no privileged data access to a page that users execute',
+    features: { EPAN: 1 },
+  },
+  {
+    name: 'epan-absent',
+    cd: { PAN: 1, EPAN: 1 },
+    leaf: leafOf(0b00, 0, 1),
+    expected: 'RW/X',
+    title: 'EPAN=0 in IDR3: CD.EPAN is RES0',
+    features: { EPAN: 0 },
+  },
+  {
+    name: 'pan-el2',
+    cd: { PAN: 1 },
+    leaf: leafOf(0b01, 1),
+    expected: 'RW/RW',
+    title: 'StreamWorld EL2: PAN is ignored',
+    ste: { STRW: 2 },
+    features: { Hyp: 1 },
+  },
+  {
+    name: 'e0pd-absent',
+    cd: { E0PD0: 1 },
+    leaf: leafOf(0b01, 1, 1),
+    expected: 'RW/RW',
+    title: 'E0PD=0 in IDR3: CD.E0PD0 is RES0',
+    features: { E0PD: 0 },
+  },
+  {
+    name: 'e0pd1-lower',
+    cd: { E0PD1: 1 },
+    leaf: leafOf(0b01, 1, 1),
+    expected: 'RW/RW',
+    title: 'E0PD1 is for TTB1 alone',
+    features: { E0PD: 1 },
+  },
+  {
+    name: 'e0pd0',
+    cd: { E0PD0: 1 },
+    leaf: leafOf(0b01, 1, 1),
+    expected: 'RW/',
+    title: 'E0PD0=1: no unprivileged access through TTB0',
+    features: { E0PD: 1 },
+  },
+  {
+    name: 'uwxn',
+    cd: { UWXN: 1 },
+    leaf: leafOf(0b01, 0, 0),
+    expected: 'RW/RWX',
+    title: 'UWXN is ignored with VMSAv8-64 tables',
+  },
 ];
 const switches: Row[] = SWITCHES.map(({ name, cd, leaf, expected, title, features, ste }) =>
-  row('5.4', name, `${title}: ${expected}`, (b) => {
-    b.start();
-    const { lower } = b.stage1({ cd, ste: ste ?? {} });
-    check(b, lower, leaf, expected);
-  }, features === undefined ? {} : { features }),
+  row(
+    '5.4',
+    name,
+    `${title}: ${expected}`,
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ cd, ste: ste ?? {} });
+      check(b, lower, leaf, expected);
+    },
+    features === undefined ? {} : { features },
+  ),
 );
 
 const e0pd: Row[] = [
-  row('7.3.13', 'e0pd', 'E0PD0=1: an unprivileged access is F_TRANSLATION, and nothing is walked', (b) => {
-    b.start();
-    b.stage1({ cd: { E0PD0: 1 } }).lower.map(VA, PAGE);
-    b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
-  }, { features: { E0PD: 1 } }),
-  row('5.4', 'e0pd1', 'E0PD1=1: an unprivileged access through TTB1 is F_TRANSLATION', (b) => {
-    b.start();
-    const high = 0xffff_0000_7000_0000n;
-    b.stage1({ upper: true, cd: { E0PD1: 1 } }).upper.map(high, PAGE, leafOf(0b01, 1, 1));
-    b.faults({ va: high }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
-    b.reaches({ va: high, privileged: true }, PAGE);
-  }, { features: { E0PD: 1 } }),
+  row(
+    '7.3.13',
+    'e0pd',
+    'E0PD0=1: an unprivileged access is F_TRANSLATION, and nothing is walked',
+    (b) => {
+      b.start();
+      b.stage1({ cd: { E0PD0: 1 } }).lower.map(VA, PAGE);
+      b.faults({ va: VA }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
+    },
+    { features: { E0PD: 1 } },
+  ),
+  row(
+    '5.4',
+    'e0pd1',
+    'E0PD1=1: an unprivileged access through TTB1 is F_TRANSLATION',
+    (b) => {
+      b.start();
+      const high = 0xffff_0000_7000_0000n;
+      b.stage1({ upper: true, cd: { E0PD1: 1 } }).upper.map(high, PAGE, leafOf(0b01, 1, 1));
+      b.faults({ va: high }, 'F_TRANSLATION', { CLASS: CLASS_VALUE.IN });
+      b.reaches({ va: high, privileged: true }, PAGE);
+    },
+    { features: { E0PD: 1 } },
+  ),
 ];
 
 /** Stage 2 (Tables D8-76, D8-78). Data access knows no privilege. */
-const stage2Leaf = (s2ap: number, xn = 0b10): bigint =>
-  (LEAF_2 & ~0xc0n) | (BigInt(s2ap) << 6n) | (BigInt(xn) << 53n);
+const stage2Leaf = (s2ap: number, xn = 0b10): bigint => (LEAF_2 & ~0xc0n) | (BigInt(s2ap) << 6n) | (BigInt(xn) << 53n);
 const stage2: Row[] = [
   ...S2AP.map(({ value, access }) =>
     row('D8.4.2', `s2ap-${value}`, `S2AP=${binary(value)}: ${access || 'no'} data access by either privilege`, (b) => {
@@ -195,17 +337,29 @@ const stage2: Row[] = [
     }),
   ),
   ...S2XN.map(({ value, privileged, unprivileged }) =>
-    row('D8.4.2', `xnx-${value}`, `XNX: XN[1:0]=${binary(value)}`, (b) => {
-      b.start();
-      check(b, b.stage2(), stage2Leaf(0b11, value), `RW${privileged ? 'X' : ''}/RW${unprivileged ? 'X' : ''}`);
-    }, { features: { XNX: 1, S2P: 1 } }),
+    row(
+      'D8.4.2',
+      `xnx-${value}`,
+      `XNX: XN[1:0]=${binary(value)}`,
+      (b) => {
+        b.start();
+        check(b, b.stage2(), stage2Leaf(0b11, value), `RW${privileged ? 'X' : ''}/RW${unprivileged ? 'X' : ''}`);
+      },
+      { features: { XNX: 1, S2P: 1 } },
+    ),
   ),
   ...[0, 1].map((xn) =>
-    row('D8.4.2', `xn-${xn}`, `without XNX: XN=${xn}, bit 53 is RES0`, (b) => {
-      b.start();
-      const all = xn === 0 ? 'RWX' : 'RW';
-      check(b, b.stage2(), stage2Leaf(0b11, (xn << 1) | 0), `${all}/${all}`);
-    }, { features: { XNX: 0, S2P: 1 } }),
+    row(
+      'D8.4.2',
+      `xn-${xn}`,
+      `without XNX: XN=${xn}, bit 53 is RES0`,
+      (b) => {
+        b.start();
+        const all = xn === 0 ? 'RWX' : 'RW';
+        check(b, b.stage2(), stage2Leaf(0b11, (xn << 1) | 0), `${all}/${all}`);
+      },
+      { features: { XNX: 0, S2P: 1 } },
+    ),
   ),
   row('D8.4.2', 'execute-only', 'S2AP=0b00, XN=0: execute-only', (b) => {
     b.start();
@@ -251,19 +405,31 @@ const overrides: Row[] = [
   { name: 'instruction-write', ste: { INSTCFG: 0b11 }, leaf: leafOf(0b01, 0, 0), expected: 'W/RWX' },
   { name: 'data', ste: { INSTCFG: 0b10 }, leaf: leafOf(0b11, 1, 1), expected: 'RX/RX' },
 ].map(({ name, ste, leaf, expected }) =>
-  row('13.1.2', name, `STE override ${name}: ${expected}`, (b) => {
-    b.start();
-    const { lower } = b.stage1({ ste });
-    check(b, lower, leaf, expected);
-  }, { features: { ATTR_PERMS_OVR: 1 } }),
+  row(
+    '13.1.2',
+    name,
+    `STE override ${name}: ${expected}`,
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ ste });
+      check(b, lower, leaf, expected);
+    },
+    { features: { ATTR_PERMS_OVR: 1 } },
+  ),
 );
 
 const noOverrides: Row[] = [
-  row('13.1.2', 'no-override', 'ATTR_PERMS_OVR=0: PRIVCFG and INSTCFG are RES0', (b) => {
-    b.start();
-    const { lower } = b.stage1({ ste: { PRIVCFG: 0b11, INSTCFG: 0b11 } });
-    check(b, lower, leafOf(0b00, 1, 1), 'RW/');
-  }, { features: { ATTR_PERMS_OVR: 0 } }),
+  row(
+    '13.1.2',
+    'no-override',
+    'ATTR_PERMS_OVR=0: PRIVCFG and INSTCFG are RES0',
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ ste: { PRIVCFG: 0b11, INSTCFG: 0b11 } });
+      check(b, lower, leafOf(0b00, 1, 1), 'RW/');
+    },
+    { features: { ATTR_PERMS_OVR: 0 } },
+  ),
 ];
 
 /** Stage 1 walks and CD fetches to Device memory of stage 2: S2PTW (§5.2). */
@@ -274,42 +440,53 @@ const walks: Row[] = [
     { S2PTW: 1, ending: 'fault' },
   ].flatMap(({ S2PTW, ending }) =>
     (['CD', 'TT'] as const).map((where) =>
-      row('5.2', `s2ptw-${S2PTW}-${where}`, `S2PTW=${S2PTW}: a ${where === 'CD' ? 'CD fetch' : 'stage 1 walk'} from a Device page of stage 2 ${ending === 'done' ? 'is allowed' : 'is F_PERMISSION'}`, (b) => {
-        b.start();
-        const { tables, fields } = b.stage2Tables();
-        b.identity(tables);
-        const lower = b.tables().map(VA, PAGE);
-        const cdPage = b.ram.allocate(4096);
-        const TTB0 = (where === 'TT' ? 0x1_0000_0000 : lower.base) / 16;
-        b.ram.write(cdPage, b.ram.read(b.newCd({ ...b.cdFields(lower, null), TTB0 }), 64));
-        tables.map(0x1_0000_0000, where === 'TT' ? lower.base : cdPage, DEVICE);
-        const S1ContextPtr = (where === 'CD' ? 0x1_0000_0000 : cdPage) / 64;
-        b.ste({ Config: 0b111, ...fields, S2PTW, S1ContextPtr });
-        if (ending === 'done') {
-          b.reaches({ va: VA }, PAGE);
-          return;
-        }
-        const read = where === 'TT' ? { TTRnW: 1 } : {};
-        b.faults({ va: VA }, 'F_PERMISSION', { S2: 1, CLASS: CLASS_VALUE[where], IPA: 0x10_0000, ...read });
-      }),
+      row(
+        '5.2',
+        `s2ptw-${S2PTW}-${where}`,
+        `S2PTW=${S2PTW}: a ${where === 'CD' ? 'CD fetch' : 'stage 1 walk'} from a Device page of stage 2 ${ending === 'done' ? 'is allowed' : 'is F_PERMISSION'}`,
+        (b) => {
+          b.start();
+          const { tables, fields } = b.stage2Tables();
+          b.identity(tables);
+          const lower = b.tables().map(VA, PAGE);
+          const cdPage = b.ram.allocate(4096);
+          const TTB0 = (where === 'TT' ? 0x1_0000_0000 : lower.base) / 16;
+          b.ram.write(cdPage, b.ram.read(b.newCd({ ...b.cdFields(lower, null), TTB0 }), 64));
+          tables.map(0x1_0000_0000, where === 'TT' ? lower.base : cdPage, DEVICE);
+          const S1ContextPtr = (where === 'CD' ? 0x1_0000_0000 : cdPage) / 64;
+          b.ste({ Config: 0b111, ...fields, S2PTW, S1ContextPtr });
+          if (ending === 'done') {
+            b.reaches({ va: VA }, PAGE);
+            return;
+          }
+          const read = where === 'TT' ? { TTRnW: 1 } : {};
+          b.faults({ va: VA }, 'F_PERMISSION', { S2: 1, CLASS: CLASS_VALUE[where], IPA: 0x10_0000, ...read });
+        },
+      ),
     ),
   ),
 ];
 
 /** Contiguous groups: every entry translates to its own page (D8.7.1). */
 const contiguous: Row[] = CONTIGUOUS.map(({ granule, level, entries }) =>
-  row('D8.7.1', `contiguous-${granule}-${level}`, `${granule} level ${level}: ${entries} contiguous entries, each to its own output`, (b) => {
-    b.start();
-    const { lower } = b.stage1({ granule });
-    const bytes = lower.leafBytes(level);
-    const group = bytes * entries;
-    const va = Math.floor(0x5234_5600_0000 / group) * group;
-    const pa = Math.max(group, Math.ceil(0x1_0000_0000 / group) * group);
-    for (let n = 0; n < entries; n++) lower.map(va + n * bytes, pa + n * bytes, LEAF_1 | BIT.CONTIGUOUS, level);
-    for (const n of [0, 1, entries - 1, Math.floor(entries / 2)]) {
-      b.reaches({ va: va + n * bytes + 0x38 }, pa + n * bytes + 0x38);
-    }
-  }, { features: { OAS: 5 } }),
+  row(
+    'D8.7.1',
+    `contiguous-${granule}-${level}`,
+    `${granule} level ${level}: ${entries} contiguous entries, each to its own output`,
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ granule });
+      const bytes = lower.leafBytes(level);
+      const group = bytes * entries;
+      const va = Math.floor(0x5234_5600_0000 / group) * group;
+      const pa = Math.max(group, Math.ceil(0x1_0000_0000 / group) * group);
+      for (let n = 0; n < entries; n++) lower.map(va + n * bytes, pa + n * bytes, LEAF_1 | BIT.CONTIGUOUS, level);
+      for (const n of [0, 1, entries - 1, Math.floor(entries / 2)]) {
+        b.reaches({ va: va + n * bytes + 0x38 }, pa + n * bytes + 0x38);
+      }
+    },
+    { features: { OAS: 5 } },
+  ),
 );
 
 export const walkPermissionRows: readonly Row[] = [
