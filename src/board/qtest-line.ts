@@ -7,13 +7,15 @@ const TWO_32 = 2 ** 32;
 const BLANK = 0x20;
 const MINUS = 0x2d;
 const ZERO = 0x30;
+/** What {@link digit} gives for a character that is none. */
+const NO_DIGIT = 99;
 /** No command has more words. */
 const MAX_WORDS = 8;
 
 function digit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const letter = byte | 0x20;
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : 99;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : NO_DIGIT;
 }
 
 export class QtestLine {
@@ -53,6 +55,33 @@ export class QtestLine {
   /** The byte at `offset` of `word`. */
   byte(word: number, offset: number): number {
     return this.#bytes[(this.#starts[word] ?? 0) + offset] ?? 0;
+  }
+
+  /** Whether `word` is `name`. */
+  is(word: number, name: string): boolean {
+    if (this.length(word) !== name.length) return false;
+    const start = this.#starts[word] ?? 0;
+    for (let at = 0; at < name.length; at++) if (this.#bytes[start + at] !== name.charCodeAt(at)) return false;
+    return true;
+  }
+
+  /**
+   * Reads the hexadecimal digits of `word` from its third character on into `target`, two a byte, at most `length` bytes,
+   * and fills up with zeros. A last single digit does not count. False when a character is no digit.
+   */
+  hexInto(word: number, target: Uint8Array, length: number): boolean {
+    const bytes = this.#bytes;
+    let at = (this.#starts[word] ?? 0) + 2;
+    const end = this.#ends[word] ?? 0;
+    let byte = 0;
+    for (; byte < length && at + 1 < end; byte++, at += 2) {
+      const high = digit(bytes[at] ?? 0);
+      const low = digit(bytes[at + 1] ?? 0);
+      if (high + low >= NO_DIGIT) return false;
+      target[byte] = high * 16 + low;
+    }
+    target.fill(0, byte, length);
+    return true;
   }
 
   /** The word as text, one character a byte, cut to `limit`. */

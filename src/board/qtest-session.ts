@@ -18,8 +18,9 @@ export interface QtestTarget {
   /** Reads into the first bytes of `data`. */
   readSized(address: number, size: AccessSize, data: DataView): void;
   writeSized(address: number, size: AccessSize, data: DataView): void;
-  read(address: number, target: Uint8Array): void;
-  write(address: number, source: Uint8Array): void;
+  /** Reads into the first `length` bytes of `target`. */
+  read(address: number, target: Uint8Array, length: number): void;
+  write(address: number, source: Uint8Array, length: number): void;
   fill(address: number, length: number, value: number): void;
   /** Reports changes of a device's inputs or outputs from now on: an error message, or null. */
   intercept(direction: 'in' | 'out', path: string, name: string): string | null;
@@ -30,7 +31,11 @@ export interface QtestTarget {
 /** Most bytes that `read`, `write` and `memset` move at once, and most bytes of a line. */
 export const MAX_BLOCK_BYTES = 0x1000_0000;
 const MAX_LINE_BYTES = 2 * MAX_BLOCK_BYTES + 256;
+/** Blocks up to this size pass through a buffer that is kept. */
+const KEPT_BYTES = 0x1_0000;
 const NEWLINE = 0x0a;
+/** Longest name of an object. */
+const MAX_PATH = 1024;
 const OK = 'OK\n';
 
 const hex32 = (value: number): string => value.toString(16).padStart(8, '0');
@@ -47,6 +52,7 @@ export class QtestSession {
   readonly #target: QtestTarget;
   readonly #line = new QtestLine();
   readonly #data = new DataView(new ArrayBuffer(8));
+  readonly #kept = Buffer.alloc(KEPT_BYTES);
   /** Pieces of a line whose end has not come. */
   #partial: Uint8Array[] = [];
   #partialBytes = 0;
@@ -113,7 +119,7 @@ export class QtestSession {
     const length = line.length(0);
     if (length === 5 && line.byte(0, 0) === 0x72 && this.#sized('read')) return;
     if (length === 6 && line.byte(0, 0) === 0x77 && this.#sized('write')) return;
-    this.#other(line.text(0));
+    this.#other();
     this.#target.settle();
   }
 
@@ -151,48 +157,25 @@ export class QtestSession {
     return true;
   }
 
-  #other(command: string): void {
-    switch (command) {
-      case 'read':
-        this.#readBlock((bytes) => `0x${bytes.toString('hex')}`);
-        return;
-      case 'b64read':
-        this.#readBlock((bytes) => bytes.toString('base64'));
-        return;
-      case 'write':
-        this.#writeBlock();
-        return;
-      case 'b64write':
-        this.#writeBase64();
-        return;
-      case 'memset':
-        this.#fill();
-        return;
-      case 'endianness':
-        this.#replies += 'OK little\n';
-        return;
-      case 'clock_step':
-        this.#clockStep();
-        return;
-      case 'clock_set':
-        this.#clockSet();
-        return;
-      case 'irq_intercept_in':
-      case 'irq_intercept_out':
-        this.#report(
-          this.#target.intercept(
-            command === 'irq_intercept_in' ? 'in' : 'out',
-            this.#line.text(1, 1024),
-            this.#line.text(2, 1024),
-          ),
-        );
-        return;
-      case 'set_irq_in':
-        this.#setInput();
-        return;
-      default:
-        this.#fail(`Unknown command '${command}'`);
-    }
+  #other(): void {
+    const line = this.#line;
+    if (line.is(0, 'write')) this.#writeBlock();
+    else if (line.is(0, 'read')) this.#readBlock('hex', '0x');
+    else if (line.is(0, 'memset')) this.#fill();
+    else if (line.is(0, 'clock_step')) this.#clockStep();
+    else if (line.is(0, 'clock_set')) this.#clockSet();
+    else if (line.is(0, 'b64read')) this.#readBlock('base64', '');
+    else if (line.is(0, 'b64write')) this.#writeBase64();
+    else if (line.is(0, 'endianness')) this.#replies += 'OK little\n';
+    else if (line.is(0, 'irq_intercept_in')) this.#intercept('in');
+    else if (line.is(0, 'irq_intercept_out')) this.#intercept('out');
+    else if (line.is(0, 'set_irq_in')) this.#setInput();
+    else this.#fail(`Unknown command '${line.text(0)}'`);
+  }
+
+  #intercept(direction: 'in' | 'out'): void {
+    const line = this.#line;
+    this.#report(this.#target.intercept(direction, line.text(1, MAX_PATH), line.text(2, MAX_PATH)));
   }
 
   #report(problem: string | null): void {
@@ -216,37 +199,39 @@ export class QtestSession {
     return null;
   }
 
-  #readBlock(format: (bytes: Buffer) => string): void {
+  /** A buffer of at least `length` bytes, whatever is in it. */
+  #buffer(length: number): Buffer {
+    return length <= KEPT_BYTES ? this.#kept : Buffer.allocUnsafe(length);
+  }
+
+  #readBlock(encoding: 'hex' | 'base64', prefix: string): void {
     const block = this.#block();
     if (block === null) return;
-    if (block.length === 0) {
+    const { address, length } = block;
+    if (length === 0) {
       this.#fail('Invalid size');
       return;
     }
-    const bytes = Buffer.alloc(block.length);
-    this.#target.read(block.address, bytes);
-    this.#replies += `OK ${format(bytes)}\n`;
+    const buffer = this.#buffer(length);
+    this.#target.read(address, buffer, length);
+    this.#replies += `OK ${prefix}${buffer.toString(encoding, 0, length)}\n`;
   }
 
-  /** Data shorter than the length is filled up with zeros. */
+  /** Data shorter than the length is filled up with zeros. Its first two characters are taken for "0x". */
   #writeBlock(): void {
-    const line = this.#line;
     const block = this.#block();
     if (block === null) return;
-    if (line.length(3) < 3) {
+    const { address, length } = block;
+    if (this.#line.length(3) < 3) {
       this.#replies += 'ERR invalid argument size\n';
       return;
     }
-    const bytes = Buffer.alloc(block.length);
-    // The first two characters are taken for "0x", whatever they are.
-    const text = line.bytes(3).subarray(2);
-    const digits = Math.min(text.length - (text.length % 2), 2 * block.length);
-    const end = Buffer.from(text.buffer, text.byteOffset, digits);
-    if (bytes.write(end.toString('latin1'), 'hex') !== digits / 2) {
+    const buffer = this.#buffer(length);
+    if (!this.#line.hexInto(3, buffer, length)) {
       this.#fail('Invalid data');
       return;
     }
-    this.#target.write(block.address, bytes);
+    this.#target.write(address, buffer, length);
     this.#replies += OK;
   }
 
@@ -262,7 +247,7 @@ export class QtestSession {
     }
     const bytes = Buffer.alloc(block.length);
     data.copy(bytes);
-    this.#target.write(block.address, bytes);
+    this.#target.write(block.address, bytes, block.length);
     this.#replies += OK;
   }
 
@@ -324,6 +309,6 @@ export class QtestSession {
       this.#fail('Invalid level');
       return;
     }
-    this.#report(this.#target.setInput(line.text(1, 1024), line.text(2, 1024), pin, line.value));
+    this.#report(this.#target.setInput(line.text(1, MAX_PATH), line.text(2, MAX_PATH), pin, line.value));
   }
 }

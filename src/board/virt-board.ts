@@ -102,21 +102,29 @@ export class VirtBoard {
     }
   }
 
-  read(address: number, target: Uint8Array): void {
-    this.#pieces(address, target.length, (at, offset, length) => {
-      if (this.#silicon.bus.read(at, target, offset, length) !== BusStatus.OK) target.fill(0, offset, offset + length);
+  read(address: number, target: Uint8Array, length: number): void {
+    if (this.#memory.contains(address, length)) {
+      this.#memory.read(address, target, 0, length);
+      return;
+    }
+    this.#pieces(address, length, (at, offset, count) => {
+      if (this.#silicon.bus.read(at, target, offset, count) !== BusStatus.OK) target.fill(0, offset, offset + count);
     });
   }
 
-  write(address: number, source: Uint8Array): void {
-    this.#pieces(address, source.length, (at, offset, length) => {
-      this.#silicon.bus.write(at, source, offset, length);
+  write(address: number, source: Uint8Array, length: number): void {
+    if (this.#memory.contains(address, length)) {
+      this.#memory.write(address, source, 0, length);
+      return;
+    }
+    this.#pieces(address, length, (at, offset, count) => {
+      this.#silicon.bus.write(at, source, offset, count);
     });
   }
 
   fill(address: number, length: number, value: number): void {
     if (this.#memory.contains(address, length)) this.#memory.fill(address, length, value);
-    else this.write(address, new Uint8Array(length).fill(value));
+    else this.write(address, new Uint8Array(length).fill(value), length);
   }
 
   /** Shows each change of an interrupt input. */
