@@ -114,6 +114,7 @@ export class EndpointFunction extends PcieFunction {
   }
 
   override invalidate(request: InvalidateRequest, completed: () => void): void {
+    this.dma.invalidate(request, completed);
     if (this.log?.isLevelEnabled('debug') === true) {
       const { page, pasid, global } = request;
       const pages = Number.isFinite(request.pages) ? request.pages : -1;
@@ -127,7 +128,6 @@ export class EndpointFunction extends PcieFunction {
         cached: this.cache?.size,
       });
     }
-    this.dma.invalidate(request, completed);
   }
 
   override pageGroupResponse(response: PageGroupResponse): void {
