@@ -6,20 +6,23 @@ import { assert } from './assert.ts';
 import { Mmio } from './hw/bus.ts';
 import { MSI_DOORBELL } from './hw/interrupts.ts';
 import { VIRT } from './hw/virt-map.ts';
+import type { IommuDevice } from './iommu/core.ts';
 import { SmmuDriver } from './iommu/driver/smmu-driver.ts';
-import type { Machine, MachineCounters, MachineFactory, MachineOptions } from './machine.ts';
+import type { Machine, MachineCounters, MachineFactory, MachineOptions, SharedBoard } from './machine.ts';
 import { HostMemory } from './mm/host-memory.ts';
 import { PciBackend } from './platform/device-backend.ts';
 import { FunctionControl } from './platform/function-control.ts';
 import { ACCELERATOR_DEVFN, Hardware } from './platform/hardware.ts';
+import { HostBoard } from './platform/host-board.ts';
 import { Clock } from './sim/clock.ts';
 import { Invariants } from './sim/invariants.ts';
 import type { LogOf } from './sim/log.ts';
 import { type Latency, latencyOf } from './sim/profile.ts';
 import { PROFILES } from './sim/profiles.ts';
 import { Random } from './sim/random.ts';
-import { Scheduler } from './sim/task.ts';
+import { Scheduler, type Steps } from './sim/task.ts';
 import { Trace } from './sim/trace.ts';
+import { Sva } from './sva/sva.ts';
 import { Process } from './vfio/process.ts';
 import { Vfio } from './vfio/vfio.ts';
 
@@ -42,9 +45,15 @@ export class Platform implements Machine {
   readonly driver: SmmuDriver;
   readonly vfio: Vfio;
   readonly process: Process;
+  readonly #scenario: MachineOptions['scenario'];
+  readonly #control: FunctionControl;
+  readonly #device: IommuDevice;
+  /** Null where the device is given to user space by VFIO. */
+  readonly #sva: Sva | null;
 
   constructor(options: MachineOptions) {
-    const { scenario } = options;
+    const { scenario, mode } = options;
+    this.#scenario = scenario;
     const { clock, scheduler, invariants } = this;
     const profile = PROFILES[scenario.profile];
     assert(profile !== undefined, `profile ${scenario.profile} exists`);
@@ -104,15 +113,18 @@ export class Platform implements Machine {
       domain: { stage: scenario.iommu.stage, granule: scenario.iommu.granule },
       msiDoorbell: VIRT.msiFrame.base + MSI_DOORBELL,
     });
-    this.vfio.addGroup(GROUP_NUMBER, [this.#accelerator(options.mode)]);
+    this.#control = new FunctionControl(bus, ACCELERATOR_DEVFN);
+    this.#device = this.#addAccelerator(mode);
+    this.#sva = mode === 'sva' ? this.#newSva() : null;
+    if (this.#sva === null) this.vfio.addGroup(GROUP_NUMBER, [this.#backend()]);
     const space = this.host.createSpace({ name: 'vmm', lockLimitBytes: scenario.host.lockLimit });
     this.process = new Process({ vfio: this.vfio, space, latency });
   }
 
   counters(): MachineCounters {
-    const { counters, pinned } = this.vfio;
+    const { pinned } = this.vfio;
     return {
-      faults: counters,
+      faults: this.#sva?.counters ?? this.vfio.counters,
       faultLatenciesNs: this.hardware.accelerator.dma.faultLatency.samples,
       pinnedBytesPeak: pinned.peak,
       residentBytesPeak: this.process.space.residentBytesPeak,
@@ -121,6 +133,7 @@ export class Platform implements Machine {
 
   checkAtRest(): void {
     this.vfio.checkAtRest();
+    this.#sva?.checkAtRest();
     this.host.checkAtRest();
     this.invariants.check(
       'stall-ends',
@@ -129,16 +142,34 @@ export class Platform implements Machine {
     );
   }
 
-  /** Makes the accelerator known to the IOMMU driver, with what its capabilities and the mode let it do. */
-  #accelerator(mode: MachineOptions['mode']): PciBackend {
+  *shareDevice(memoryBytes: number): Steps<SharedBoard> {
+    const { latency, process, driver: iommu } = this;
     const { bus, interrupts } = this.hardware;
-    const control = new FunctionControl(bus, ACCELERATOR_DEVFN);
+    assert(this.#sva !== null, 'the host has the device for itself');
+    return yield* HostBoard.start({
+      process,
+      memoryBytes,
+      sva: this.#sva,
+      iommu,
+      device: this.#device,
+      devfn: ACCELERATOR_DEVFN,
+      granule: this.#scenario.iommu.granule,
+      bus,
+      interrupts,
+      latency,
+      log: this.logOf('guest'),
+    });
+  }
+
+  /** Makes the accelerator known to the IOMMU driver, with what its capabilities and the mode let it do. */
+  #addAccelerator(mode: MachineOptions['mode']): IommuDevice {
+    const control = this.#control;
     const { ats, pri, pasidBits, pageRequests, responsePasid } = control.abilities;
-    const iommu = this.driver.addDevice({
+    return this.driver.addDevice({
       name: DEVICE_NAME,
       streamId: ACCELERATOR_DEVFN,
       // The board's firmware describes the endpoint either as one that may stall or as a plain PCIe function.
-      stall: mode === 'stall',
+      stall: mode === 'stall' || mode === 'sva',
       ats: ats && mode === 'pri',
       pri: pri && mode === 'pri',
       pasidBits,
@@ -146,15 +177,33 @@ export class Platform implements Machine {
       responsePasid,
       control,
     });
+  }
+
+  #backend(): PciBackend {
+    const { bus, interrupts } = this.hardware;
     return new PciBackend({
       name: DEVICE_NAME,
       devfn: ACCELERATOR_DEVFN,
-      iommu,
-      control,
+      iommu: this.#device,
+      control: this.#control,
       bus,
       interrupts,
       firstInterrupt: ACCELERATOR_INTERRUPT,
       window: VIRT.pcieWindow,
+    });
+  }
+
+  #newSva(): Sva {
+    const { scheduler, latency, invariants, driver: iommu } = this;
+    const { vfio, iommu: tables } = this.#scenario;
+    return new Sva({
+      scheduler,
+      iommu,
+      latency,
+      log: this.logOf('sva'),
+      invariants,
+      granule: tables.granule,
+      workers: vfio.handling === 'inline' ? 0 : vfio.workers,
     });
   }
 

@@ -7,9 +7,9 @@ import { BAR_OFFSET, CapabilityId, COMMAND_OFFSET } from '../hw/pcie/config.layo
 import type { IommuDevice } from '../iommu/core.ts';
 import { high32, low32 } from '../layout/field.ts';
 import { encode } from '../layout/struct.ts';
+import type { Steps } from '../sim/task.ts';
 import type { DeviceBackend, MsixPlacement } from '../vfio/device-backend.ts';
 import { ConfigAccess } from './config-access.ts';
-import type { FunctionControl } from './function-control.ts';
 
 const BAR_COUNT = 6;
 const CONFIG_BYTES = 4096;
@@ -20,8 +20,8 @@ export interface PciBackendOptions {
   readonly name: string;
   readonly devfn: number;
   readonly iommu: IommuDevice;
-  /** Restores ATS, PRI and PASID after a reset. */
-  readonly control: FunctionControl;
+  /** The IOMMU driver's part of a reset: what was under way is forgotten, ATS, PRI and PASID are enabled again. */
+  readonly afterReset: () => Steps;
   readonly bus: Bus;
   readonly interrupts: InterruptController;
   /** First interrupt number for this function's vectors. */
@@ -49,7 +49,7 @@ export class PciBackend implements DeviceBackend {
   readonly #bus: Bus;
   readonly #interrupts: InterruptController;
   readonly #firstInterrupt: number;
-  readonly #control: FunctionControl;
+  readonly #afterReset: () => Steps;
   readonly #bars: readonly (Bar | null)[];
   readonly #msixAt: number;
   readonly #connected = new Set<number>();
@@ -58,7 +58,7 @@ export class PciBackend implements DeviceBackend {
     this.name = options.name;
     this.iommu = options.iommu;
     this.#bus = options.bus;
-    this.#control = options.control;
+    this.#afterReset = options.afterReset;
     this.#interrupts = options.interrupts;
     this.#firstInterrupt = options.firstInterrupt;
     this.#config = new ConfigAccess(options.bus, options.devfn);
@@ -108,9 +108,8 @@ export class PciBackend implements DeviceBackend {
     this.#config.setControl(this.#msixAt, MsixCapability.Enable, this.#connected.size > 0 ? 1 : 0);
   }
 
-  reset(): void {
+  *reset(): Steps {
     for (const index of [...this.#connected]) this.connectVector(index, null, 0);
-    const state = this.#control.state();
     const express = this.#config.capability(CapabilityId.EXPRESS);
     this.#config.setControl(express, ExpressCapability.InitiateFunctionLevelReset, 1);
     for (const [index, bar] of this.#bars.entries()) {
@@ -119,7 +118,7 @@ export class PciBackend implements DeviceBackend {
       if (bar.high !== null) this.#config.write(BAR_OFFSET + 4 * index + 4, 4, bar.high);
     }
     this.#config.write(COMMAND_OFFSET, 2, MEMORY_SPACE);
-    this.#control.restore(state);
+    yield* this.#afterReset();
   }
 
   #placeBars(window: PciBackendOptions['window']): (Bar | null)[] {

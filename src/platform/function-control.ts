@@ -3,7 +3,6 @@ import type { Bus } from '../hw/bus.ts';
 import { AtsCapability, PasidCapability, PriCapability } from '../hw/pcie/capabilities.layout.ts';
 import { ExtendedCapabilityId } from '../hw/pcie/config.layout.ts';
 import type { PciFunctionControl } from '../iommu/driver/function-control.ts';
-import type { Field } from '../layout/field.ts';
 import { ConfigAccess } from './config-access.ts';
 
 /** What a function's capabilities say that it can do. */
@@ -14,14 +13,6 @@ export interface FunctionAbilities {
   readonly pageRequests: number;
   readonly pasidBits: number;
   readonly responsePasid: boolean;
-}
-
-/** What a reset loses and software puts back. */
-export interface FunctionState {
-  readonly pasid: boolean;
-  readonly ats: boolean;
-  /** Outstanding page request allocation; 0 while the interface is disabled. */
-  readonly credits: number;
 }
 
 export class FunctionControl implements PciFunctionControl {
@@ -72,26 +63,6 @@ export class FunctionControl implements PciFunctionControl {
 
   disablePri(): void {
     if (this.#pri !== 0) this.#config.setControl(this.#pri, PriCapability.Enable, 0);
-  }
-
-  /** What is enabled now. */
-  state(): FunctionState {
-    const config = this.#config;
-    const on = (at: number, field: Field) => at !== 0 && config.get(at, field) === 1;
-    return {
-      pasid: on(this.#pasid, PasidCapability.Enable),
-      ats: on(this.#ats, AtsCapability.Enable),
-      credits: on(this.#pri, PriCapability.Enable)
-        ? config.get(this.#pri, PriCapability.OutstandingPageRequestAllocation)
-        : 0,
-    };
-  }
-
-  /** Enables again what was enabled before a reset: PASID, then PRI, then ATS, as the kernel's PCI core restores them. */
-  restore(state: FunctionState): void {
-    if (state.pasid) this.enablePasid();
-    if (state.credits > 0) this.enablePri(state.credits);
-    if (state.ats) this.enableAts();
   }
 
   priStopped(): boolean {

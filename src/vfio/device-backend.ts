@@ -1,5 +1,6 @@
 /** What VFIO needs of a PCI function; the platform joins it to the hardware. */
 import type { IommuDevice } from '../iommu/core.ts';
+import type { Steps } from '../sim/task.ts';
 
 /** Where the function's MSI-X table lies, which user space must not reach. */
 export interface MsixPlacement {
@@ -30,5 +31,5 @@ export interface DeviceBackend {
    */
   connectVector(index: number, handler: (() => void) | null, doorbell: number): void;
   /** Function-level reset: all state but the BARs' addresses is lost. */
-  reset(): void;
+  reset(): Steps;
 }

@@ -51,10 +51,10 @@ export class Device implements VfioFile {
   }
 
   /** The first descriptor: the function starts from reset, without DMA. */
-  opened(): void {
+  *opened(): Steps {
     this.#descriptors = 1;
     this.#config.setBusMaster(false);
-    this.backend.reset();
+    yield* this.backend.reset();
     this.#config.reset();
     this.#type1.io.errorListeners.set(this.backend.iommu, () => this.#interrupts.signalError());
     this.#log('vfio.open');
@@ -71,7 +71,7 @@ export class Device implements VfioFile {
     this.#config.setBusMaster(false);
     this.#interrupts.disable();
     this.#type1.io.errorListeners.delete(this.backend.iommu);
-    this.backend.reset();
+    yield* this.backend.reset();
     this.#log('vfio.close');
     yield* this.#owner.deviceReleased(this);
   }
@@ -87,7 +87,7 @@ export class Device implements VfioFile {
       case Ioctl.VFIO_DEVICE_SET_IRQS:
         return withStructure(argument, IrqSet.$.byteLength, (view) => this.#interrupts.set(caller, view));
       case Ioctl.VFIO_DEVICE_RESET:
-        this.backend.reset();
+        yield* this.backend.reset();
         this.#interrupts.restore();
         this.#log('vfio.reset');
         return Errno.OK;

@@ -48,7 +48,7 @@ export class Group implements VfioFile {
       case Ioctl.VFIO_GROUP_UNSET_CONTAINER:
         return yield* this.#unsetContainer();
       case Ioctl.VFIO_GROUP_GET_DEVICE_FD:
-        return this.#getDevice(caller, argument);
+        return yield* this.#getDevice(caller, argument);
       default:
         return Errno.ENOTTY;
     }
@@ -105,7 +105,7 @@ export class Group implements VfioFile {
     return Errno.OK;
   }
 
-  #getDevice(caller: Caller, argument: IoctlArgument): number {
+  *#getDevice(caller: Caller, argument: IoctlArgument): Steps<number> {
     if (typeof argument === 'number') return Errno.EFAULT;
     const name = textOf(argument);
     const type1 = this.#container?.type1 ?? null;
@@ -119,7 +119,7 @@ export class Group implements VfioFile {
     if (shared === undefined) {
       this.#open.add(device);
       this.#users += 1;
-      device.opened();
+      yield* device.opened();
     } else {
       device.openedAgain();
     }

@@ -66,7 +66,7 @@ export class FakeBackend implements DeviceBackend {
     this.doorbell = doorbell;
   }
 
-  reset(): void {
+  *reset(): Steps {
     this.resets += 1;
   }
 }
