@@ -2,7 +2,7 @@
  * Physical frames of a RAM range: a buddy allocator over typed arrays. A frame is named by its index from the start of
  * the range. Frames are counted by references and by pins; a pin is a reference that forbids moving or reclaiming.
  */
-import { assert } from '../assert.ts';
+import { AssertionError, assert } from '../assert.ts';
 import type { Memory } from '../hw/memory.ts';
 
 /** Largest block: 2^18 frames, 1 GiB of 4 KiB frames. */
@@ -135,15 +135,15 @@ export class PageAllocator {
   /** Takes a reference. @throws AssertionError on a free frame. */
   get(frame: number): void {
     const count = this.#references[frame] ?? 0;
-    assert(count > 0, `frame ${frame} is used after it was freed`);
+    if (count <= 0) throw new AssertionError(`frame ${frame} is used after it was freed`);
     this.#references[frame] = count + 1;
   }
 
   /** Drops a reference; whether that freed the frame. @throws AssertionError on a free frame. */
   put(frame: number): boolean {
     const count = (this.#references[frame] ?? 0) - 1;
-    assert(count >= 0, `frame ${frame} is freed twice`);
-    assert(count >= (this.#pins[frame] ?? 0), `frame ${frame} is pinned`);
+    if (count < 0) throw new AssertionError(`frame ${frame} is freed twice`);
+    if (count < (this.#pins[frame] ?? 0)) throw new AssertionError(`frame ${frame} is pinned`);
     this.#references[frame] = count;
     if (count > 0) return false;
     this.#release(frame, 1);
@@ -153,7 +153,7 @@ export class PageAllocator {
   /** Takes a reference that keeps the frame where it is. */
   pin(frame: number): void {
     const count = this.#references[frame] ?? 0;
-    assert(count > 0, `frame ${frame} is pinned after it was freed`);
+    if (count <= 0) throw new AssertionError(`frame ${frame} is pinned after it was freed`);
     this.#references[frame] = count + 1;
     const pins = this.#pins[frame] ?? 0;
     this.#pins[frame] = pins + 1;
@@ -162,7 +162,7 @@ export class PageAllocator {
 
   unpin(frame: number): void {
     const pins = (this.#pins[frame] ?? 0) - 1;
-    assert(pins >= 0, `frame ${frame} is not pinned`);
+    if (pins < 0) throw new AssertionError(`frame ${frame} is not pinned`);
     this.#pins[frame] = pins;
     if (pins === 0) this.#pinned -= 1;
     this.put(frame);

@@ -77,12 +77,12 @@ export class PageStore {
   }
 
   setBusy(index: number): void {
-    assert(!this.isBusy(index), `page ${index} is busy already`);
+    assert(!this.isBusy(index), 'the page is not busy yet');
     this.states[index] = (this.states[index] ?? 0) | PageState.BUSY;
   }
 
   clearBusy(index: number): void {
-    assert(this.isBusy(index), `page ${index} is not busy`);
+    assert(this.isBusy(index), 'the page is busy');
     this.states[index] = (this.states[index] ?? 0) & ~PageState.BUSY;
   }
 

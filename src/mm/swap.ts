@@ -34,7 +34,7 @@ export class SwapSpace {
 
   /** The slot's page, to be filled by the one who writes it out. */
   write(slot: number): Uint8Array {
-    assert((this.#references[slot] ?? 0) > 0, `swap slot ${slot} is not in use`);
+    assert((this.#references[slot] ?? 0) > 0, 'the swap slot is in use');
     const page = new Uint8Array(this.#pageBytes);
     this.#contents[slot] = page;
     return page;
@@ -42,19 +42,19 @@ export class SwapSpace {
 
   read(slot: number): Uint8Array {
     const page = this.#contents[slot];
-    assert((this.#references[slot] ?? 0) > 0 && page !== null && page !== undefined, `swap slot ${slot} was written`);
+    assert((this.#references[slot] ?? 0) > 0 && page !== null && page !== undefined, 'the swap slot was written');
     return page;
   }
 
   /** A second user of the slot: a copied address space. */
   share(slot: number): void {
-    assert((this.#references[slot] ?? 0) > 0, `swap slot ${slot} is in use`);
+    assert((this.#references[slot] ?? 0) > 0, 'the swap slot is in use');
     this.#references[slot] = (this.#references[slot] ?? 0) + 1;
   }
 
   free(slot: number): void {
     const count = (this.#references[slot] ?? 0) - 1;
-    assert(count >= 0, `swap slot ${slot} is freed twice`);
+    assert(count >= 0, 'a swap slot is freed once');
     this.#references[slot] = count;
     if (count > 0) return;
     this.#contents[slot] = null;

@@ -1,5 +1,5 @@
 /** Locks for tasks. Each notes its holder, so that a task that ends with one fails the run. */
-import { assert } from '../assert.ts';
+import { AssertionError, assert } from '../assert.ts';
 import { type Scheduler, type Steps, type Task, WaitQueue } from './task.ts';
 
 /** One holder at a time; granted in the order of asking. */
@@ -50,14 +50,23 @@ export class RwLock {
   *lockRead(): Steps {
     const task = this.#scheduler.running;
     assert(this.#writer !== task && !this.#readers.has(task), `${task.name} locks ${this.name} twice`);
-    while (this.#writer !== null || this.#writersWaiting > 0) yield this.#waiters;
+    while (!this.tryLockRead()) yield this.#waiters;
+  }
+
+  /** Reads at once where no writer holds or waits; whether it does. */
+  tryLockRead(): boolean {
+    if (this.#writer !== null || this.#writersWaiting > 0) return false;
+    const task = this.#scheduler.running;
     this.#readers.add(task);
     task.held.add(this);
+    return true;
   }
 
   unlockRead(): void {
     const task = this.#scheduler.running;
-    assert(this.#readers.delete(task), `${task.name} unlocks ${this.name}, which it does not hold`);
+    if (!this.#readers.delete(task)) {
+      throw new AssertionError(`${task.name} unlocks ${this.name}, which it does not hold`);
+    }
     task.held.delete(this);
     if (this.#readers.size === 0) this.#waiters.wakeAll();
   }
@@ -103,25 +112,22 @@ export class RangeLock {
 
   /** Waits until no holder's range meets `[start, end)`, then holds it. Give the result to {@link unlock}. */
   *lock(start: number, end: number): Steps<HeldRange> {
-    assert(start < end, `${this.name}: [${start}, ${end}) is empty`);
+    if (start >= end) throw new AssertionError(`${this.name}: [${start}, ${end}) is empty`);
     while (this.#meets(start, end)) yield this.#waiters;
     return this.#hold(start, end);
   }
 
   /** Holds `[start, end)` where nobody's range meets it, else null at once. */
   tryLock(start: number, end: number): HeldRange | null {
-    assert(start < end, `${this.name}: [${start}, ${end}) is empty`);
+    if (start >= end) throw new AssertionError(`${this.name}: [${start}, ${end}) is empty`);
     return this.#meets(start, end) ? null : this.#hold(start, end);
-  }
-
-  /** Whether a holder's range meets `[start, end)`. */
-  isHeld(start: number, end: number): boolean {
-    return this.#meets(start, end);
   }
 
   unlock(range: HeldRange): void {
     const task = this.#scheduler.running;
-    assert(task.held.delete(range) && this.#held.delete(range), `${task.name} unlocks a range it does not hold`);
+    if (!task.held.delete(range) || !this.#held.delete(range)) {
+      throw new AssertionError(`${task.name} unlocks a range it does not hold`);
+    }
     this.#waiters.wakeAll();
   }
 

@@ -16,12 +16,12 @@ export class Bitmap {
   }
 
   set(bit: number): void {
-    assert(bit >= 0 && bit < this.size, `bit ${bit} of ${this.size}`);
+    assert(bit >= 0 && bit < this.size, 'the bit is inside the bitmap');
     this.#words[bit >>> 5] = (this.#words[bit >>> 5] ?? 0) | (1 << (bit & 31));
   }
 
   clear(bit: number): void {
-    assert(bit >= 0 && bit < this.size, `bit ${bit} of ${this.size}`);
+    assert(bit >= 0 && bit < this.size, 'the bit is inside the bitmap');
     this.#words[bit >>> 5] = (this.#words[bit >>> 5] ?? 0) & ~(1 << (bit & 31));
   }
 
@@ -83,7 +83,7 @@ export class Bitmap {
   }
 
   #range(start: number, end: number, on: boolean): void {
-    assert(start >= 0 && start <= end && end <= this.size, `bits ${start}..${end} of ${this.size}`);
+    assert(start >= 0 && start <= end && end <= this.size, 'the bits are inside the bitmap');
     const words = this.#words;
     for (let bit = start; bit < end; ) {
       if ((bit & 31) === 0 && end - bit >= 32) {

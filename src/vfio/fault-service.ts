@@ -26,8 +26,9 @@ export class FaultService {
 
   /** Serves `page` of a mapping, to which the caller holds a reference. `notBeforeNs`: the request is not older. */
   *serve(device: IommuDevice, mapping: Mapping, page: number, write: boolean, notBeforeNs: number): Steps<Outcome> {
-    const waited = mapping.faulting.isHeld(page, page + 1);
-    const held = yield* mapping.faulting.lock(page, page + 1);
+    const free = mapping.faulting.tryLock(page, page + 1);
+    const waited = free === null;
+    const held = free ?? (yield* mapping.faulting.lock(page, page + 1));
     const work = this.#idle.pop() ?? new Work();
     work.begin(mapping, page, write);
     let attempt: Attempt = RETRY;

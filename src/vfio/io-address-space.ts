@@ -103,7 +103,7 @@ export class IoAddressSpace {
 
   /** The mapping at `iova` with a reference, or null. Costs `costNs` with the set locked. */
   *lookUp(iova: number, costNs: number): Steps<Mapping | null> {
-    yield* this.lock.lockRead();
+    if (!this.lock.tryLockRead()) yield* this.lock.lockRead();
     if (costNs > 0) yield costNs;
     const mapping = this.mappings.at(iova);
     mapping?.get();
@@ -123,19 +123,24 @@ export class IoAddressSpace {
     this.lock.unlockWrite();
   }
 
-  /** Reserves `count` pages of residency, taking the pages mapped longest ago back where the limit asks for it. */
+  /** Reserves `count` pages of residency where there is room now; whether there is. */
+  tryReserve(count: number): boolean {
+    const { residency } = this;
+    // With nothing else mapped or under way it goes ahead, should the limit have been lowered meanwhile.
+    if (residency.excess(count) > 0 && !residency.idle) return false;
+    residency.reserve(count);
+    return true;
+  }
+
+  /** Reserves `count` pages, taking the pages mapped longest ago back where the limit asks for it. */
   *reserve(count: number): Steps {
     const { residency } = this;
-    for (;;) {
-      const excess = residency.excess(count);
-      // With nothing else mapped or under way it goes ahead, should the limit have been lowered meanwhile.
-      if (excess <= 0 || residency.idle) break;
+    while (!this.tryReserve(count)) {
       const spare = Math.min(EVICTION_BATCH, Math.floor(residency.limitPages / 8));
-      const evicted = yield* this.evict(Math.max(excess, spare));
+      const evicted = yield* this.evict(Math.max(residency.excess(count), spare));
       // Everything is reserved by faults in flight: they will map, and then something can go.
       if (evicted === 0 && residency.excess(count) > 0 && !residency.idle) yield this.#roomChanged;
     }
-    residency.reserve(count);
   }
 
   /** Ends a reservation: what was mapped is counted as resident by now. */

@@ -109,13 +109,13 @@ export class Mapping implements Interval {
 
   /** Takes a reference. @throws AssertionError once the mapping was released. */
   get(): this {
-    assert(this.#references > 0, `mapping ${this.id} is used after its release`);
+    assert(this.#references > 0, 'a mapping is not used after its release');
     this.#references += 1;
     return this;
   }
 
   put(): void {
-    assert(this.#references > 0, `mapping ${this.id} is released twice`);
+    assert(this.#references > 0, 'a mapping is released once');
     this.#references -= 1;
     if (this.#references <= 1) this.#released.wakeAll();
   }

@@ -105,7 +105,7 @@ export class PageMapper {
   *mapRange(work: Work, faults: FaultState, first: number, end: number): Steps<Attempt> {
     const io = this.#io;
     const { mapping, page } = work;
-    yield* io.reserve(end - first);
+    if (!io.tryReserve(end - first)) yield* io.reserve(end - first);
     work.reserved = end - first;
     // The chunk of the page itself goes first, then what follows, then what lies before.
     const centre = page < 0 ? first : page;

@@ -52,14 +52,14 @@ export class Residency {
   }
 
   unreserve(count: number): void {
-    assert(count <= this.#reserved, `${count} pages of ${this.#reserved} reserved are given back`);
+    assert(count <= this.#reserved, 'no more is given back than was reserved');
     this.#reserved -= count;
   }
 
   /** A page was mapped: it is the youngest now. */
   add(mapping: Mapping, page: number): void {
     const slots = mapping.faults?.residencySlots;
-    assert(slots !== undefined && slots[page] === 0, `page ${page} of mapping ${mapping.id} is not resident yet`);
+    assert(slots !== undefined && slots[page] === 0, 'the page is not resident yet');
     const slot = this.#take();
     const last = this.#previous[0] ?? 0;
     this.#page[slot] = page;
@@ -76,7 +76,7 @@ export class Residency {
   remove(mapping: Mapping, page: number): void {
     const slots = mapping.faults?.residencySlots;
     const slot = slots?.[page] ?? 0;
-    assert(slots !== undefined && slot > 0, `page ${page} of mapping ${mapping.id} is resident`);
+    assert(slots !== undefined && slot > 0, 'the page is resident');
     const next = this.#next[slot] ?? 0;
     const previous = this.#previous[slot] ?? 0;
     this.#next[previous] = next;
@@ -104,7 +104,7 @@ export class Residency {
 
   mappingAt(slot: number): Mapping {
     const mapping = this.#mapping[slot];
-    assert(mapping !== null && mapping !== undefined, `residency slot ${slot} is in use`);
+    assert(mapping !== null && mapping !== undefined, 'the residency slot is in use');
     return mapping;
   }
 
