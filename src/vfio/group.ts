@@ -114,8 +114,6 @@ export class Group implements VfioFile {
     if (backend === undefined) return Errno.ENODEV;
     const shared = [...this.#open].find((device) => device.backend === backend);
     const device = shared ?? new Device(this.#environment, backend, this, type1);
-    const descriptor = caller.install(device);
-    if (descriptor < 0) return descriptor;
     if (shared === undefined) {
       this.#open.add(device);
       this.#users += 1;
@@ -123,6 +121,8 @@ export class Group implements VfioFile {
     } else {
       device.openedAgain();
     }
+    const descriptor = caller.install(device);
+    if (descriptor < 0) yield* device.release();
     return descriptor;
   }
 }

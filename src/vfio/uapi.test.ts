@@ -3,10 +3,11 @@
  * headers are at hand; and against values typed from the header everywhere.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { markdownTable } from '../layout/markdown.ts';
 import type { Layout } from '../layout/struct.ts';
 import * as uapi from './uapi.layout.ts';
 import * as extensions from './uapi-extensions.layout.ts';
@@ -164,4 +165,14 @@ describe('typed from the header', () => {
     expect(Object.values(uapi.Extension)).not.toContain(extensions.VFIO_IOPF);
     expect(Object.values(uapi.DmaMapFlags)).not.toContain(extensions.VFIO_DMA_MAP_FLAG_STATIC);
   });
+});
+
+test('docs/uapi.md shows our structures and numbers as they are', () => {
+  const text = readFileSync(new URL('../../docs/uapi.md', import.meta.url), 'utf8');
+  for (const layout of [extensions.IopfConfig, extensions.DmaRange, extensions.CapIopf]) {
+    expect(text).toContain(markdownTable(layout).trim());
+  }
+  for (const [name, number] of Object.entries(extensions.ExtensionIoctl)) {
+    expect(text).toContain(`| ${name} | \`0x${number.toString(16)}\` |`);
+  }
 });
