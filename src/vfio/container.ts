@@ -1,6 +1,7 @@
 /** `/dev/vfio/vfio`: a container of groups that share one I/O address space. */
 import { assert } from '../assert.ts';
 import { Errno } from '../errno.ts';
+import { Mutex } from '../sim/locks.ts';
 import type { Steps } from '../sim/task.ts';
 import type { Environment } from './environment.ts';
 import type { Caller, IoctlArgument, VfioFile } from './files.ts';
@@ -15,6 +16,8 @@ export class Container implements VfioFile {
   readonly #groups = new Set<Group>();
   #type1: Type1 | null = null;
   #closed = false;
+  /** One change of groups or IOMMU at a time. */
+  readonly #changes: Mutex;
   readonly #released: (container: Container) => void;
 
   /** `released` runs once neither a descriptor nor a group refers to the container any more. */
@@ -22,6 +25,7 @@ export class Container implements VfioFile {
     this.name = name;
     this.#environment = environment;
     this.#released = released;
+    this.#changes = new Mutex(environment.scheduler, `changes of ${name}`);
   }
 
   /** Null until VFIO_SET_IOMMU, and again when the last group left. */
@@ -36,7 +40,7 @@ export class Container implements VfioFile {
       case Ioctl.VFIO_CHECK_EXTENSION:
         return typeof argument === 'number' ? checkExtension(this.#type1, argument) : 0;
       case Ioctl.VFIO_SET_IOMMU:
-        return typeof argument === 'number' ? yield* this.#setIommu(argument) : Errno.ENODEV;
+        return typeof argument === 'number' ? yield* this.#changing(() => this.#setIommu(argument)) : Errno.ENODEV;
       default:
         if (this.#type1 === null) return Errno.EINVAL;
         return yield* type1Ioctl(this.#type1, caller, request, argument);
@@ -50,6 +54,24 @@ export class Container implements VfioFile {
 
   /** VFIO_GROUP_SET_CONTAINER. 0, or what the IOMMU answered. */
   *attach(group: Group): Steps<number> {
+    return yield* this.#changing(() => this.#attach(group));
+  }
+
+  /** VFIO_GROUP_UNSET_CONTAINER, or the end of the group's file. With the last group the IOMMU goes, and all mappings. */
+  *detach(group: Group): Steps {
+    yield* this.#changing(() => this.#detach(group));
+  }
+
+  *#changing<T>(steps: () => Steps<T>): Steps<T> {
+    yield* this.#changes.lock();
+    const result = yield* steps();
+    this.#changes.unlock();
+    return result;
+  }
+
+  *#attach(group: Group): Steps<number> {
+    // Its descriptor was closed while this waited.
+    if (this.#closed && this.#groups.size === 0) return Errno.EBADF;
     this.#groups.add(group);
     if (this.#type1 === null) return Errno.OK;
     const status = yield* this.#type1.attach(group.devices);
@@ -57,8 +79,7 @@ export class Container implements VfioFile {
     return status;
   }
 
-  /** VFIO_GROUP_UNSET_CONTAINER, or the end of the group's file. With the last group the IOMMU goes, and all mappings. */
-  *detach(group: Group): Steps {
+  *#detach(group: Group): Steps {
     assert(this.#groups.delete(group), `${group.name} is in ${this.name}`);
     const type1 = this.#type1;
     if (type1 !== null) {

@@ -1,5 +1,6 @@
 /** `/dev/vfio/N`: the functions that the IOMMU cannot tell apart, which are given to user space together. */
 import { Errno } from '../errno.ts';
+import { Mutex } from '../sim/locks.ts';
 import type { Steps } from '../sim/task.ts';
 import { Container } from './container.ts';
 import { Device } from './device.ts';
@@ -20,12 +21,15 @@ export class Group implements VfioFile {
   readonly #open = new Set<Device>();
   /** The group's own descriptors and those of its devices: the container is left when all are closed. */
   #users = 0;
+  /** One change of container or opening of a device at a time. */
+  readonly #changes: Mutex;
 
   constructor(environment: Environment, number: number, devices: readonly DeviceBackend[]) {
     this.name = `group ${number}`;
     this.number = number;
     this.devices = devices;
     this.#environment = environment;
+    this.#changes = new Mutex(environment.scheduler, `changes of ${this.name}`);
   }
 
   /** Opens the group's file. 0, or -EBUSY: one user at a time. */
@@ -44,9 +48,9 @@ export class Group implements VfioFile {
       case Ioctl.VFIO_GROUP_GET_STATUS:
         return this.#status(argument);
       case Ioctl.VFIO_GROUP_SET_CONTAINER:
-        return yield* this.#setContainer(caller, argument);
+        return yield* this.#changing(() => this.#setContainer(caller, argument));
       case Ioctl.VFIO_GROUP_UNSET_CONTAINER:
-        return yield* this.#unsetContainer();
+        return yield* this.#changing(() => this.#unsetContainer());
       case Ioctl.VFIO_GROUP_GET_DEVICE_FD:
         return yield* this.#getDevice(caller, argument);
       default:
@@ -64,13 +68,22 @@ export class Group implements VfioFile {
     yield* this.#drop();
   }
 
+  *#changing<T>(steps: () => Steps<T>): Steps<T> {
+    yield* this.#changes.lock();
+    const result = yield* steps();
+    this.#changes.unlock();
+    return result;
+  }
+
   *#drop(): Steps {
+    yield* this.#changes.lock();
     this.#users -= 1;
-    if (this.#users > 0) return;
     const container = this.#container;
-    if (container === null) return;
-    this.#container = null;
-    yield* container.detach(this);
+    if (this.#users === 0 && container !== null) {
+      this.#container = null;
+      yield* container.detach(this);
+    }
+    this.#changes.unlock();
   }
 
   #status(argument: IoctlArgument): number {
@@ -108,22 +121,29 @@ export class Group implements VfioFile {
   *#getDevice(caller: Caller, argument: IoctlArgument): Steps<number> {
     if (typeof argument === 'number') return Errno.EFAULT;
     const name = textOf(argument);
+    const device = yield* this.#changing(() => this.#openDevice(name));
+    if (typeof device === 'number') return device;
+    const descriptor = caller.install(device);
+    if (descriptor < 0) yield* device.release();
+    return descriptor;
+  }
+
+  /** The device of that name with one more descriptor to come, or an errno. */
+  *#openDevice(name: string | null): Steps<Device | number> {
     const type1 = this.#container?.type1 ?? null;
     if (name === null || type1 === null) return Errno.EINVAL;
     const backend = this.devices.find((candidate) => candidate.name === name);
     if (backend === undefined) return Errno.ENODEV;
     const shared = [...this.#open].find((device) => device.backend === backend);
-    const device = shared ?? new Device(this.#environment, backend, this, type1);
-    if (shared === undefined) {
-      this.#open.add(device);
-      this.#users += 1;
-      yield* device.opened();
-    } else {
-      device.openedAgain();
+    if (shared !== undefined) {
+      shared.openedAgain();
+      return shared;
     }
-    const descriptor = caller.install(device);
-    if (descriptor < 0) yield* device.release();
-    return descriptor;
+    const device = new Device(this.#environment, backend, this, type1);
+    this.#open.add(device);
+    this.#users += 1;
+    yield* device.opened();
+    return device;
   }
 }
 

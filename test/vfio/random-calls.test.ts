@@ -95,6 +95,11 @@ function* oneCall(fixture: Fixture, random: Random, at: number): Steps<number> {
   const { process } = fixture;
   const of = (kind: string) => descriptorOf(fixture, random, kind);
   const buffer = new DataView(new ArrayBuffer(random.pick([1, 4, 8, 64])));
+  if (random.chance(0.02)) {
+    const device = random.pick(fixture.backends).iommu;
+    fixture.iommu.refuseAttach = random.chance(0.3) ? device : null;
+    fixture.iommu.refuseFaults = random.chance(0.3) ? device : null;
+  }
   const range = { iova: IOVA + random.below(64) * 4 * PAGE, size: PAGE * (1 + random.below(32)) };
   switch (random.below(36)) {
     case 0:
