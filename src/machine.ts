@@ -2,17 +2,21 @@
  * The seam between a run and the machine it runs on. `platform.ts` builds a {@link Machine} from a scenario; `run.ts` and
  * the guest see nothing of it but this.
  */
+import type { GuestBoard } from './guest/board.ts';
 import type { HostProcess } from './guest/host-process.ts';
 import type { Mode, Scenario } from './scenario/schema.ts';
 import type { Clock } from './sim/clock.ts';
 import type { Invariants } from './sim/invariants.ts';
 import type { LogOf } from './sim/log.ts';
 import type { Latency } from './sim/profile.ts';
-import type { Scheduler } from './sim/task.ts';
+import type { Scheduler, Steps } from './sim/task.ts';
 
 export interface MachineOptions {
   readonly scenario: Scenario;
-  /** `static`: the guest's memory is pinned and mapped at once. `stall`, `pri`: how the device faults. */
+  /**
+   * `static`: the guest's memory is pinned and mapped at once. `stall`, `pri`: how the device faults. `sva`: the host
+   * process uses the device itself.
+   */
   readonly mode: Mode;
   /** Gives the layers their loggers, once the machine has its clock; called exactly once. */
   readonly logs: (clock: Clock) => LogOf;
@@ -33,6 +37,12 @@ export interface Machine {
   readonly groupNumber: number;
   /** What VFIO_GROUP_GET_DEVICE_FD takes, e.g. `0000:01:00.0`. */
   readonly deviceName: string;
+  /**
+   * The host's own board, in mode `sva` only: `memoryBytes` bytes of the process are shared with the device.
+   *
+   * @throws VmmError when they cannot be.
+   */
+  shareDevice(memoryBytes: number): Steps<SharedBoard>;
   counters(): MachineCounters;
   /**
    * Called once after the virtual machine closed all it had opened and every task came to rest: checks the invariants
@@ -41,6 +51,14 @@ export interface Machine {
    * @throws InvariantViolation
    */
   checkAtRest(): void;
+}
+
+/** A board whose memory is a process's: drivers and workloads run on it as on a guest's. */
+export interface SharedBoard extends GuestBoard {
+  /** What the device's accesses must carry. */
+  readonly pasid: number;
+  /** Ends the sharing and frees the memory. */
+  stop(): Steps;
 }
 
 /** What a run counted since reset. Sizes are bytes, instants and latencies virtual nanoseconds. */

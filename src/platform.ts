@@ -185,7 +185,7 @@ export class Platform implements Machine {
       name: DEVICE_NAME,
       devfn: ACCELERATOR_DEVFN,
       iommu: this.#device,
-      control: this.#control,
+      afterReset: () => this.driver.functionReset(this.#device),
       bus,
       interrupts,
       firstInterrupt: ACCELERATOR_INTERRUPT,

@@ -7,12 +7,15 @@ import { openLogSink, parseLevels } from './log.ts';
 
 describe('levels', () => {
   test.each([
-    ['info', { sim: 'info', hw: 'info', iommu: 'info', vfio: 'info', mm: 'info', guest: 'info' }],
+    ['info', { sim: 'info', hw: 'info', iommu: 'info', vfio: 'info', sva: 'info', mm: 'info', guest: 'info' }],
     [
       'iommu=debug,vfio=info',
-      { sim: 'silent', hw: 'silent', iommu: 'debug', vfio: 'info', mm: 'silent', guest: 'silent' },
+      { sim: 'silent', hw: 'silent', iommu: 'debug', vfio: 'info', sva: 'silent', mm: 'silent', guest: 'silent' },
     ],
-    ['warn, mm = trace', { sim: 'warn', hw: 'warn', iommu: 'warn', vfio: 'warn', mm: 'trace', guest: 'warn' }],
+    [
+      'warn, mm = trace',
+      { sim: 'warn', hw: 'warn', iommu: 'warn', vfio: 'warn', sva: 'warn', mm: 'trace', guest: 'warn' },
+    ],
   ])('%s', (text, expected) => {
     expect(parseLevels(text)).toEqual(expected);
   });
@@ -27,7 +30,7 @@ describe('levels', () => {
     ['iommu=', '--log iommu=: expected a level, one of trace, debug, info, warn, error, fatal, silent, found nothing'],
     [
       'iomu=info',
-      '--log iomu=info: expected a layer, one of sim, hw, iommu, vfio, mm, guest, found "iomu"; did you mean "iommu"?',
+      '--log iomu=info: expected a layer, one of sim, hw, iommu, vfio, sva, mm, guest, found "iomu"; did you mean "iommu"?',
     ],
     ['info,debug', '--log info,debug: expected one level for all layers, found two'],
     ['mm=info=debug', '--log mm=info=debug: expected LAYER=LEVEL, found "mm=info=debug"'],

@@ -97,7 +97,7 @@ describe('faultline run', () => {
 
   test.each([
     ['static', ['static']],
-    ['all', ['static', 'stall', 'pri']],
+    ['all', ['static', 'stall', 'pri', 'sva']],
     ['pri,static', ['pri', 'static']],
   ])('runs the modes of --mode %s', (mode, expected) => {
     const { out } = run(['run', scenario(), '--json', '--mode', mode]);
@@ -202,7 +202,7 @@ describe('bad input ends with 2 and one message on stderr', () => {
     [
       'a bad mode',
       ['run', 'S', '--mode', 'fast'],
-      /^faultline: --mode fast: expected one of static, stall, pri, all; found "fast"\n$/,
+      /^faultline: --mode fast: expected one of static, stall, pri, sva, all; found "fast"\n$/,
     ],
     [
       'a mode twice',

@@ -15,6 +15,7 @@ import {
   IV_OFFSET,
   KEY_BYTES,
   KEY_OFFSET,
+  PASID_CONTROL,
   RING_BASE,
   RING_SIZE,
   RING_TAIL,
@@ -44,6 +45,10 @@ export interface AcceleratorDriverOptions {
   readonly ringEntries: number;
   /** Nanoseconds of CPU time to post or to reap one operation. */
   readonly operationNs: number;
+  /** The device's accesses carry this PASID; left out, they have none. */
+  readonly pasid?: number;
+  /** What the device must say to reach an address of the board's memory; left out, the same. */
+  readonly dmaAddress?: (address: number) => number;
 }
 
 export class AcceleratorDriver implements CryptoDevice {
@@ -99,7 +104,9 @@ export class AcceleratorDriver implements CryptoDevice {
   *post(operation: CryptoOperation): Steps {
     assert(this.inFlight < this.capacity, 'the ring has a free descriptor');
     yield this.#options.operationNs;
-    const { source, destination, length, streamOffset } = operation;
+    const { length, streamOffset } = operation;
+    const source = this.#dmaAddress(operation.source);
+    const destination = this.#dmaAddress(operation.destination);
     encodeInto(Descriptor, this.#descriptor, 0, {
       SOURCE_OFFSET: source % PAGE_BYTES,
       SOURCE_PAGE: Math.floor(source / PAGE_BYTES),
@@ -143,19 +150,27 @@ export class AcceleratorDriver implements CryptoDevice {
   }
 
   *#initialise(): Steps {
-    const { ringEntries } = this.#options;
+    const { ringEntries, pasid } = this.#options;
     yield* this.#control({ RESET: 1 });
     yield* this.#pci.enableMsix([() => this.#completed(), () => this.#failed()]);
     const base = new DataView(new ArrayBuffer(8));
-    RING_BASE.PAGE.set(base, 0, this.#ring / PAGE_BYTES);
+    RING_BASE.PAGE.set(base, 0, this.#dmaAddress(this.#ring) / PAGE_BYTES);
     yield* this.#pci.write(REGISTERS, RING_BASE.offset, 4, base.getUint32(0, true));
     yield* this.#pci.write(REGISTERS, RING_BASE.offset + 4, 4, base.getUint32(4, true));
     const size = registerValue(RING_SIZE, { LOG2SIZE: Math.log2(ringEntries) });
     yield* this.#pci.write(REGISTERS, RING_SIZE.offset, 4, size);
+    if (pasid !== undefined) {
+      const value = registerValue(PASID_CONTROL, { PASID: pasid, ENABLE: 1 });
+      yield* this.#pci.write(REGISTERS, PASID_CONTROL.offset, 4, value);
+    }
     yield* this.#control({ ENABLE: 1 });
     const status = yield* this.#pci.read(REGISTERS, STATUS.offset, 4);
     if (STATUS.ENABLED.of(status) === 0) throw new VmmError('the accelerator does not start');
     this.#options.log.info({ event: 'guest.ready', ring: this.#ring, ringEntries });
+  }
+
+  #dmaAddress(address: number): number {
+    return this.#options.dmaAddress?.(address) ?? address;
   }
 
   #completed(): void {

@@ -111,7 +111,7 @@ describe('a broken scenario is refused with file, line, key and expectation', ()
     [
       'an unknown mode',
       `${GOOD}modes: [static, steal]\n`,
-      's.yaml:3: modes[1]: expected one of static, stall, pri, found "steal"',
+      's.yaml:3: modes[1]: expected one of static, stall, pri, sva, found "steal"',
     ],
     ['a mode twice', `${GOOD}modes: [pri, pri]\n`, 's.yaml:3: modes: expected each mode at most once, found a list'],
     [

@@ -2,6 +2,7 @@
 
 import { AssertionError } from '../assert.ts';
 import { AcceleratorDriver } from '../guest/accelerator-driver.ts';
+import type { GuestBoard } from '../guest/board.ts';
 import { GUEST_PAGE_BYTES } from '../guest/guest-memory.ts';
 import type { FaultSettings } from '../guest/vfio-container.ts';
 import { VirtualMachine } from '../guest/virtual-machine.ts';
@@ -12,7 +13,7 @@ import { DESCRIPTOR_BYTES } from '../hw/devices/accelerator.layout.ts';
 import type { Machine, MachineFactory } from '../machine.ts';
 import type { Clock } from '../sim/clock.ts';
 import { InvariantViolation } from '../sim/invariants.ts';
-import type { LogOf } from '../sim/log.ts';
+import type { Log, LogOf } from '../sim/log.ts';
 import { Random } from '../sim/random.ts';
 import type { Steps } from '../sim/task.ts';
 import { IopfMode, PremapPolicyKind } from '../vfio/uapi-extensions.layout.ts';
@@ -85,32 +86,27 @@ export function runScenario(scenario: Scenario, mode: Mode, options: RunOptions)
   return { report: report(mode, machine, seen), failure: seen.failure ?? seen.result?.failure ?? null };
 }
 
-/** The process that runs the virtual machine, from its start to its end. */
+/** The process that runs the virtual machine, or uses the device itself, from its start to its end. */
 function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: RunOptions, seen: Progress): Steps {
   const { clock, scheduler, latency, logOf } = machine;
   const log = logOf('guest');
   const start = clock.now;
-  let virtualMachine: VirtualMachine | null = null;
+  let board: (GuestBoard & { stop(): Steps }) | null = null;
   try {
-    virtualMachine = yield* VirtualMachine.start({
-      process: machine.process,
-      groupNumber: machine.groupNumber,
-      deviceName: machine.deviceName,
-      memoryBytes: scenario.guest.memory,
-      faults: mode === 'static' ? null : faultSettings(scenario, mode),
-      log,
-    });
+    const shared = mode === 'sva' ? yield* machine.shareDevice(scenario.guest.memory) : null;
+    board = shared ?? (yield* startVirtualMachine(scenario, mode, machine, log));
     const device = yield* AcceleratorDriver.start({
-      board: virtualMachine,
+      board,
       scheduler,
       log,
       ringEntries: scenario.device.ringEntries,
       operationNs: latency.guestOperation,
+      ...(shared === null ? {} : { pasid: shared.pasid }),
     });
     seen.readyNs = clock.now - start;
     seen.result = yield* sec(secOptions(scenario, options.input)).run({
       device,
-      memory: virtualMachine.memory,
+      memory: board.memory,
       random: new Random(scenario.seed).fork('workload'),
       clock,
       log,
@@ -122,7 +118,18 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
     seen.failure = error.message;
     log.error({ event: 'guest.failed', reason: error.message });
   }
-  if (virtualMachine !== null) yield* virtualMachine.stop();
+  if (board !== null) yield* board.stop();
+}
+
+function startVirtualMachine(scenario: Scenario, mode: Mode, machine: Machine, log: Log): Steps<VirtualMachine> {
+  return VirtualMachine.start({
+    process: machine.process,
+    groupNumber: machine.groupNumber,
+    deviceName: machine.deviceName,
+    memoryBytes: scenario.guest.memory,
+    faults: mode === 'stall' || mode === 'pri' ? faultSettings(scenario, mode) : null,
+    log,
+  });
 }
 
 function faultSettings({ vfio }: Scenario, mode: 'stall' | 'pri'): FaultSettings {

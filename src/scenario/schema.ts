@@ -7,8 +7,11 @@ import { PROFILES } from '../sim/profiles.ts';
 import { PREMAP_PAGES_MAX, WORKERS_MAX } from '../vfio/uapi-extensions.layout.ts';
 import { durationOf, formatSize, sizeOf } from './quantity.ts';
 
-/** How the device's memory is made available: everything at once, or on demand by stalls or page requests. */
-export const MODES = ['static', 'stall', 'pri'] as const;
+/**
+ * How the device's memory is made available. To a virtual machine: everything at once, or on demand by stalls or page
+ * requests. `sva`: there is no virtual machine; a host process shares its address space with the device by PASID.
+ */
+export const MODES = ['static', 'stall', 'pri', 'sva'] as const;
 export type Mode = (typeof MODES)[number];
 
 const KiB = 2 ** 10;
@@ -170,7 +173,7 @@ export const ScenarioSchema = section({
   profile: oneOf(Object.keys(PROFILES) as [string, ...string[]])
     .default('kunpeng920')
     .describe('What each step costs in virtual time.'),
-  modes: modes.default([...MODES]).describe('Modes to run, in this order; also `--mode`.'),
+  modes: modes.default(['static', 'stall', 'pri']).describe('Modes to run, in this order; also `--mode`.'),
   timeLimit: duration(1, Number.MAX_SAFE_INTEGER / 2)
     .prefault('1h')
     .describe('Virtual time after which a run that has not ended counts as stuck.'),

@@ -1,7 +1,7 @@
 /** Structured logs: one pino child per layer and device. `docs/logging.md` documents every event. */
 import type { Logger } from 'pino';
 
-export const LAYERS = ['sim', 'hw', 'iommu', 'vfio', 'mm', 'guest'] as const;
+export const LAYERS = ['sim', 'hw', 'iommu', 'vfio', 'sva', 'mm', 'guest'] as const;
 export type Layer = (typeof LAYERS)[number];
 
 /**

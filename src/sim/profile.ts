@@ -18,6 +18,7 @@ export const COSTS = {
   interrupt: 'interrupt line or MSI to the first instruction of its handler',
   threadWake: 'a kernel thread made runnable until it runs',
   faultHandler: 'device fault handler: look-up, checks and bookkeeping of one group',
+  svaFaultHandler: 'a fault of a shared address space: look-up, checks and bookkeeping of one group',
   pageAllocate: 'a fresh zeroed host page',
   pagePin: 'pinning one page that is present',
   pageMap: 'one page-table entry written',

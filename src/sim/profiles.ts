@@ -37,6 +37,10 @@ const kunpeng920: LatencyProfile = {
     interrupt: { ns: 350, source: SPLIT },
     threadWake: { ns: 500, source: SPLIT },
     faultHandler: { ns: 1000, source: `${MEASURED}: 1.6 µs for the handler, less page allocation and mapping below` },
+    svaFaultHandler: {
+      ns: 4700,
+      source: `${MEASURED}: host SVA fault about 10 µs, two at a time, less the other steps`,
+    },
     pageAllocate: { ns: 450, source: `${MEASURED}: part of the 1.6 µs; a zeroed 4 KiB page` },
     pagePin: { ns: 60, source: 'estimate: fast GUP of a present page' },
     pageMap: { ns: 150, source: `${MEASURED}: part of the 1.6 µs` },

@@ -33,6 +33,7 @@ const ROOMS: readonly Room[] = [
   },
   { prefix: 'src/mm/', sees: ['src/hw/memory.ts', 'src/layout/', 'src/sim/'], packages: LOG },
   { prefix: 'src/vfio/', sees: ['src/iommu/core.ts', 'src/mm/', 'src/layout/', 'src/sim/'], packages: LOG },
+  { prefix: 'src/sva/', sees: ['src/iommu/core.ts', 'src/mm/', 'src/layout/', 'src/sim/'], packages: LOG },
   {
     prefix: 'src/guest/',
     sees: ['src/vfio/uapi', 'src/hw/devices/accelerator.layout.ts', 'src/hw/pcie/', 'src/layout/', 'src/sim/'],
@@ -92,6 +93,8 @@ test.each([
   ['src/layout/a.ts', 'src/sim/clock.ts'],
   ['src/vfio/a.ts', 'src/iommu/driver/b.ts'],
   ['src/vfio/a.ts', 'src/hw/memory.ts'],
+  ['src/sva/a.ts', 'src/vfio/container.ts'],
+  ['src/vfio/a.ts', 'src/sva/sva.ts'],
   ['src/guest/a.ts', 'src/mm/address-space.ts'],
   ['src/guest/a.ts', 'src/vfio/container.ts'],
   ['src/guest/a.ts', 'src/hw/devices/accelerator.ts'],

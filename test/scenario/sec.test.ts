@@ -73,6 +73,37 @@ describe.each(['stall', 'pri'] as const)('%s: each page that the device touches 
   });
 });
 
+describe('sva: a host process shares its address space', () => {
+  test('the pages of the letter fault once each, and nothing is pinned', () => {
+    const { faults, pinnedBytesPeak, faultLatencyNs } = run(series('workload.times=1'), 'sva');
+    expect(faults).toMatchObject({ groups: 512 + 2, pages: 512 + 1, upgrade: 1, invalid: 0, failed: 0 });
+    expect(pinnedBytesPeak).toBe(0);
+    // The series' anchor: about 10 µs.
+    expect(faultLatencyNs.p50).toBeGreaterThan(9000);
+    expect(faultLatencyNs.p50).toBeLessThan(11_000);
+    expect(run(series('workload.times=100'), 'sva').faults.pages).toBe(1024 + 1);
+  });
+
+  test('its faults cost more than those of a virtual machine, and give the same bytes', () => {
+    const [base, stall, sva] = (['static', 'stall', 'sva'] as const).map((mode) =>
+      run(series('workload.times=9'), mode),
+    );
+    expect(sva?.output.sha256).toBe(base?.output.sha256);
+    const added = (one: RunReport | undefined) => (one?.virtualNs ?? 0) - (base?.virtualNs ?? 0);
+    // The letter's table puts it between 2.8 and 3.5 times.
+    expect(added(sva) / added(stall)).toBeGreaterThan(2.5);
+    expect(added(sva) / added(stall)).toBeLessThan(3.7);
+  });
+
+  test('a host smaller than the process, with swap, gives the same bytes', () => {
+    const sets = ['workload.times=3', 'workload.messageLength=6MiB', 'guest.memory=64MiB'];
+    const roomy = run(series(...sets, 'host.memory=256MiB'), 'sva');
+    const tight = run(series(...sets, 'host.memory=16MiB', 'host.swap=64MiB'), 'sva');
+    expect(tight.output.sha256).toBe(roomy.output.sha256);
+    expect(tight.faults.pages).toBeGreaterThan(roomy.faults.pages);
+  });
+});
+
 test('static pins all guest memory before the device is ready, and never faults', () => {
   const pinned = run(series('workload.times=2'), 'static');
   const faulting = run(series('workload.times=2'), 'stall');
@@ -83,7 +114,9 @@ test('static pins all guest memory before the device is ready, and never faults'
 });
 
 test('a long run comes close to static pinning', () => {
-  const [base, stall, pri] = MODES.map((mode) => run(series('workload.times=200'), mode).virtualNs);
+  const [base, stall, pri] = (['static', 'stall', 'pri'] as const).map(
+    (mode) => run(series('workload.times=200'), mode).virtualNs,
+  );
   expect(stall).toBeGreaterThan(base ?? 0);
   expect((stall ?? 0) / (base ?? 1)).toBeLessThan(1.1);
   expect((pri ?? 0) / (base ?? 1)).toBeLessThan(1.1);

@@ -1,4 +1,5 @@
 /** A machine of fakes: enough for the command line and the runner to do a whole run. */
+import { VirtualMachine } from '../../src/guest/virtual-machine.ts';
 import type { Machine, MachineCounters, MachineFactory, MachineOptions } from '../../src/machine.ts';
 import { Clock } from '../../src/sim/clock.ts';
 import { Invariants } from '../../src/sim/invariants.ts';
@@ -35,6 +36,17 @@ export function fakeMachines(options: FakeMachineOptions = {}): MachineFactory {
       process,
       groupNumber: 5,
       deviceName: '0000:01:00.0',
+      shareDevice: function* (bytes) {
+        const board = yield* VirtualMachine.start({
+          process,
+          groupNumber: 5,
+          deviceName: '0000:01:00.0',
+          memoryBytes: bytes,
+          faults: null,
+          log: logOf('guest'),
+        });
+        return Object.assign(board, { pasid: 1 });
+      },
       counters: () => ({
         faults: NO_FAULTS,
         faultLatenciesNs: [],
