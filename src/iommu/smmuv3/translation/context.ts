@@ -43,6 +43,8 @@ function updateFlags(stage: Stage1 | Stage2): number {
   );
 }
 
+const TWO_32 = 2 ** 32;
+
 /** One tree of translation tables: TTB0 or TTB1 of stage 1, or stage 2. */
 export class TableRegion {
   /** TTB0, TTB1 or S2TTB: a byte address. Bits below the alignment of the start-level table are ignored. */
@@ -68,6 +70,8 @@ export class TableRegion {
   shareability = 0;
 
   // Derived.
+  /** Address bits 31:0 that the start-level table may have. */
+  baseMask = -1;
   /** Address of the start-level table, in halves. */
   baseLow = 0;
   baseHigh = 0;
@@ -78,8 +82,11 @@ export class TableRegion {
   /** Bits of the input page (low 32, high 20) that must be zero, or one for TTB1. */
   outsideLow = 0;
   outsideHigh = 0;
-  /** Bits that one full table resolves. */
+  /** Bits that one full table resolves, and the mask of its index. */
   levelBits = 9;
+  levelMask = 511;
+  /** Bits 31:0 of the address of a table in a descriptor. */
+  tableMask = -4096;
   /** First level at which blocks exist. */
   blockLevel = 1;
   /** How output address bits 51:48 are found: 0 nowhere, 1 bits 49:48 and 9:8, 2 bits 15:12. */
@@ -100,6 +107,8 @@ export class TableRegion {
       (this.hierarchyDisabled ? RegionFlag.HIERARCHY_DISABLED : 0) |
       (bigEndian ? RegionFlag.BIG_ENDIAN : 0);
     this.levelBits = granuleBits - 3;
+    this.levelMask = (1 << (granuleBits - 3)) - 1;
+    this.tableMask = -1 << granuleBits;
     this.blockLevel = firstBlockLevel(granuleBits, this.wide);
     this.highBits = this.wide ? (granuleBits === 16 ? 2 : 1) : 0;
     this.startShift = levelShift(granuleBits, this.startLevel);
@@ -108,12 +117,18 @@ export class TableRegion {
     // The table is aligned to its size, and to 64 bytes where addresses have 52 bits (§5.4 TTB0, §5.2 S2TTB).
     const alignBits = resolved > 0 ? resolved + 3 : 3;
     const aligned = outputBits === 52 && alignBits < 6 ? 6 : alignBits;
-    this.baseLow = (this.base & -(1 << aligned)) | 0;
-    this.baseHigh = (this.base / 2 ** 32) | 0;
+    this.baseMask = -(1 << aligned);
+    this.rebase();
     // A disabled TTBx has no size: addresses in its half may hit, and fault only when they miss (§5.4 EPD0).
     const pageBits = this.inputBits - 12;
     this.outsideLow = !this.disabled && pageBits < 32 ? -1 << pageBits : 0;
     this.outsideHigh = this.disabled ? 0 : pageBits > 32 ? 0xfffff & (-1 << (pageBits - 32)) : 0xfffff;
+  }
+
+  /** As {@link derive}, when nothing but `base` has changed. */
+  rebase(): void {
+    this.baseLow = this.base & this.baseMask;
+    this.baseHigh = (this.base / TWO_32) | 0;
   }
 }
 
@@ -178,7 +193,8 @@ export class TranslationContext {
   stage1Enabled = false;
   stage2Enabled = false;
   readonly stage1 = new Stage1();
-  readonly stage2 = new Stage2();
+  /** The CDs of a stream share that of their STE. */
+  stage2 = new Stage2();
 
   // Derived: the TLB keys of this context, see tlb.ts.
   /** VMID in bits 31:16, ASID in bits 15:0. */
@@ -193,6 +209,13 @@ export class TranslationContext {
 
   /** Completes the derived fields after the others were written. */
   derive(): void {
+    this.rekey();
+    if (this.stage1Enabled) this.#deriveStage1();
+    if (this.stage2Enabled) this.#deriveStage2();
+  }
+
+  /** As {@link derive}, when both stages are derived and only what is in this object itself has changed. */
+  rekey(): void {
     const world = this.world;
     const asid = world === StreamWorld.EL2 ? 0 : this.asid;
     this.vmidTag = world === StreamWorld.EL1 ? (this.vmid << 16) | 0 : 0;
@@ -204,12 +227,11 @@ export class TranslationContext {
       (this.stage1Enabled ? ContextFlag.STAGE_1 : 0) |
       (this.stage2Enabled ? ContextFlag.STAGE_2 : 0) |
       (twoRanges ? ContextFlag.TWO_RANGES : 0);
-    if (this.stage1Enabled) this.#deriveStage1(twoRanges);
-    if (this.stage2Enabled) this.#deriveStage2();
   }
 
-  #deriveStage1(twoRanges: boolean): void {
+  #deriveStage1(): void {
     const { stage1 } = this;
+    const twoRanges = this.world !== StreamWorld.EL2;
     const { lower, upper } = stage1;
     lower.startLevel = stage1StartLevel(lower.granuleBits, lower.inputBits);
     lower.derive(stage1.outputBits, stage1.bigEndian);

@@ -301,13 +301,13 @@ export class Tlb {
     this.#count(key, shift, -1);
   }
 
+  /** A size comes into use with its first entry and goes with its last. */
   #count(key: number, shift: number, change: number): void {
     const isIpa = (key & KIND_MASK) === KIND_MASK;
-    const counter = (isIpa ? 32 : 0) + shift;
+    const counter = isIpa ? 32 | shift : shift;
     const before = this.#sizes[counter] ?? 0;
     this.#sizes[counter] = before + change;
-    // A size comes into use with its first entry and goes with its last.
-    if (before !== (change > 0 ? 0 : 1)) return;
+    if ((before | (before + change)) !== 1) return;
     if (isIpa) this.ipaSizes ^= 1 << shift;
     else this.vaSizes ^= 1 << shift;
   }

@@ -393,7 +393,7 @@ export class Translator {
     const notGlobal = isGlobal || (context.flags & TWO_RANGES) === 0 ? 0 : NOT_GLOBAL;
     const grant = pageHigh | (granted << 8) | (stage1.granted << 14) | later | notGlobal | (stage1.pageHigh << 24);
     const word = attributes | (consistentShareability(attributes, shareability) << 8) | origin;
-    if (cacheable) {
+    if (cacheable === true) {
       const key = (isGlobal ? context.globalKey : context.key) | position;
       const tag = isGlobal ? context.vmidTag : context.tag;
       this.tlb.insert(low, key, tag, pages, pageLow, grant, word, stage1.pageLow);

@@ -64,21 +64,13 @@ export class Walk {
     pageHigh: number,
     addresses: DescriptorAddresses | null,
   ): WalkEnd {
-    const { levelBits, highBits } = region;
     const bigEndian = (region.flags & BIG_ENDIAN) !== 0;
-    const tableMask = -1 << region.granuleBits;
-    const outputShift = region.outputBits - 32;
     let level = region.startLevel;
     let shift = region.startShift;
     let mask = region.startMask;
     let outputLow = region.baseLow;
     let outputHigh = region.baseHigh;
     let hierarchy = 0;
-    let steps = 0;
-    let low = 0;
-    let high = 0;
-    let physicalLow = 0;
-    let physicalHigh = 0;
     let end: WalkEnd = LEAF;
     for (;;) {
       const position = shift - 12;
@@ -86,8 +78,8 @@ export class Walk {
         position < 32
           ? ((pageLow >>> position) | ((pageHigh << (31 - position)) << 1)) & mask
           : (pageHigh >>> (position - 32)) & mask;
-      physicalLow = outputLow | (index << 3);
-      physicalHigh = outputHigh;
+      let physicalLow = outputLow | (index << 3);
+      let physicalHigh = outputHigh;
       if (addresses !== null) {
         const offset = physicalLow & 0xfff;
         this.pageLow = (physicalLow >>> 12) | (physicalHigh << 20);
@@ -99,47 +91,49 @@ export class Walk {
         physicalLow = (addresses.pageLow << 12) | offset;
         physicalHigh = (addresses.pageLow >>> 20) | (addresses.pageHigh << 12);
       }
-      steps += 1;
       const view = memory.readViewOf(physicalLow, physicalHigh);
       if (view === null) {
+        this.physicalLow = physicalLow;
+        this.physicalHigh = physicalHigh;
         end = ABORT;
         break;
       }
       const at = physicalLow & CHUNK_MASK;
-      low = bigEndian ? view.getInt32(at | 4, false) : view.getInt32(at, true);
-      high = bigEndian ? view.getInt32(at, false) : view.getInt32(at | 4, true);
+      const low = bigEndian ? view.getInt32(at | 4, false) : view.getInt32(at, true);
+      const high = bigEndian ? view.getInt32(at, false) : view.getInt32(at | 4, true);
       outputHigh = high & 0xffff;
-      if (highBits === 1) outputHigh |= (high & 0x3_0000) | ((low & 0x300) << 10);
-      else if (highBits === 2) outputHigh |= (low & 0xf000) << 4;
+      const { highBits } = region;
+      if (highBits !== 0)
+        outputHigh |= highBits === 1 ? (high & 0x3_0000) | ((low & 0x300) << 10) : (low & 0xf000) << 4;
       // Bits 1:0: 3 is a table, at level 3 a page; 1 is a block where the level has them (D8.3, Table D8-48).
       if ((low & 3) !== 3 || level === 3) {
         const isLeaf = level === 3 ? (low & 3) === 3 : (low & 3) === 1 && level >= region.blockLevel;
         if (!isLeaf) end = INVALID;
         outputLow = shift < 32 ? low & (-1 << shift) : 0;
         if (shift > 32) outputHigh &= -1 << (shift - 32);
-        if (isLeaf && outputHigh >>> outputShift !== 0) end = BEYOND;
+        if (isLeaf && outputHigh >>> (region.outputBits - 32) !== 0) end = BEYOND;
+        this.low = low;
+        this.high = high;
+        this.physicalLow = physicalLow;
+        this.physicalHigh = physicalHigh;
         break;
       }
-      if (outputHigh >>> outputShift !== 0) {
+      if (outputHigh >>> (region.outputBits - 32) !== 0) {
         end = BEYOND;
         break;
       }
-      outputLow = low & tableMask;
+      outputLow = low & region.tableMask;
       hierarchy |= high;
       level += 1;
-      shift -= levelBits;
-      mask = (1 << levelBits) - 1;
+      shift -= region.levelBits;
+      mask = region.levelMask;
     }
-    this.low = low;
-    this.high = high;
     this.level = level;
     this.shift = shift;
     this.hierarchy = hierarchy;
     this.outputLow = outputLow;
     this.outputHigh = outputHigh;
-    this.physicalLow = physicalLow;
-    this.physicalHigh = physicalHigh;
-    this.steps = steps;
+    this.steps = level - region.startLevel + (end === DENIED ? 0 : 1);
     return end;
   }
 
