@@ -1,11 +1,12 @@
 /** The fixture of every row: streams that translate, traffic through them, and what must come of it. */
 import type { TranslationCompletion } from '../../hw/pcie/tlp.ts';
 import { bytes64, type Word } from '../bits.ts';
-import { equal, Mismatch, show } from '../check.ts';
+import { equal, Mismatch, NotAnnounced, show } from '../check.ts';
 import type { EventName } from '../facts/events.ts';
-import { fieldsOf } from './event-record.ts';
+import { eventField, eventName, fieldsOf } from './event-record.ts';
 import { Machine } from './machine.ts';
 import { PLACE } from './ram.ts';
+import { addressBits } from './registers.ts';
 import {
   CD_BYTES,
   CD_DEFAULTS,
@@ -69,6 +70,14 @@ export const PAGE: number = PLACE.data;
 /** An input address that no structure of the bench uses. */
 export const VA = 0x7000_0000;
 
+/** Faults that stall with S=1 (§3.12.2). */
+const MAY_STALL: ReadonlySet<EventName> = new Set<EventName>([
+  'F_TRANSLATION',
+  'F_ADDR_SIZE',
+  'F_ACCESS',
+  'F_PERMISSION',
+]);
+
 export class Bench extends Machine {
   #last: Transaction | null = null;
   #payload = 0x1122_3344_5566_7700n;
@@ -80,6 +89,8 @@ export class Bench extends Machine {
 
   /** Writes an STE; V=1 unless given. Cached copies stay as they are. */
   ste(values: SteValues, sid = STREAM): void {
+    // Faults of stage 2 that always stall exclude ATS (§5.2, EATS).
+    if (this.#mustStall === 1 && values.S2S === 1 && (values.EATS ?? 0) !== 0) this.needs({ STALL_MODEL: 0 });
     this.ram.write(this.steAddress(sid), encodeSte(values));
   }
 
@@ -92,15 +103,17 @@ export class Bench extends Machine {
 
   /** Tables of stage 1. */
   tables(options: RegionOptions = {}): Tables {
-    const granule = options.granule ?? '4KB';
-    this.needs({ [`GRAN${granule.slice(0, -1)}`]: 1 });
-    return new Tables(this.ram, { inputBits: 48, leaf: LEAF_1, ...options, granule });
+    this.needs({ S1P: 1 });
+    return new Tables(this.ram, { inputBits: 48, leaf: LEAF_1, ...options, ...this.#build(options) });
   }
 
   /** The fields of a CD that translates through `lower` and, with `upper`, through both halves. */
   cdFields(lower: Tables, upper: Tables | null): CdValues {
+    this.needs({ S1P: 1 });
     const halves: CdValues = {
       ...CD_DEFAULTS,
+      S: this.#mustStall,
+      ENDI: lower.bigEndian ? 1 : 0,
       T0SZ: 64 - lower.inputBits,
       TG0: TG0[lower.granule],
       TTB0: ttb(lower.base),
@@ -135,12 +148,15 @@ export class Bench extends Machine {
   /** Tables of stage 2, and the STE fields that name them. */
   stage2Tables(options: RegionOptions = {}): { readonly tables: Tables; readonly fields: SteValues } {
     this.needs({ S2P: 1 });
-    const granule = options.granule ?? '4KB';
-    this.needs({ [`GRAN${granule.slice(0, -1)}`]: 1 });
-    const shape = { ...STAGE_2_SHAPE[granule], leaf: LEAF_2, ...options, granule };
+    const { granule, bigEndian } = this.#build(options);
+    const shape = { ...STAGE_2_SHAPE[granule], leaf: LEAF_2, ...options, granule, bigEndian };
+    // An IPA has no more bits than the SMMU's addresses (DDI 0487 D8.2).
+    if (shape.inputBits > addressBits(this.features)) throw new NotAnnounced(`OAS of ${shape.inputBits} bits`);
     const tables = new Tables(this.ram, shape);
     const fields: SteValues = {
       ...STAGE_2_DEFAULTS,
+      S2S: this.#mustStall,
+      S2ENDI: bigEndian ? 1 : 0,
       S2T0SZ: 64 - tables.inputBits,
       S2TG: TG0[granule],
       S2SL0: SL0[granule][tables.startLevel] ?? 0,
@@ -188,6 +204,7 @@ export class Bench extends Machine {
   /** The access ends so. @throws Mismatch */
   ends(options: AccessOptions, ending: Transaction['ending']): Transaction {
     const transaction = this.access(options);
+    if (ending === 'abort' && transaction.ending === 'stalled') this.#rightlyStalls();
     equal(describe(options), transaction.ending, ending);
     return transaction;
   }
@@ -207,8 +224,14 @@ export class Bench extends Machine {
     this.events.take();
   }
 
-  /** The access aborts and leaves one record, whose fields follow from it unless given. */
+  /** The access aborts and leaves one record, whose fields follow from it unless given; it stalls where it has to. */
   faults(options: AccessOptions, name: EventName, fields: Readonly<Record<string, Word>> = {}): void {
+    if (this.#mustStall === 1 && MAY_STALL.has(name)) {
+      this.stalls(options);
+      const [record] = this.events.peek();
+      this.fault(name, { Stall: 1, STAG: record === undefined ? 0 : eventField(record, 'STAG'), ...fields });
+      return;
+    }
     this.aborts(options);
     this.fault(name, fields);
   }
@@ -232,6 +255,25 @@ export class Bench extends Machine {
   requestPage(options: PageRequestOptions = {}): void {
     this.unit.port.pageRequest(pageRequest(options));
     this.settle();
+  }
+
+  /** S and S2S of an SMMU whose faults always stall. */
+  get #mustStall(): 0 | 1 {
+    return this.feature('STALL_MODEL') === 0b10 ? 1 : 0;
+  }
+
+  /** What a row wants terminated stalls where faults always stall: such an SMMU is not what the row is about. */
+  #rightlyStalls(): void {
+    if (this.#mustStall === 0) return;
+    const [record] = this.events.peek();
+    if (record !== undefined && MAY_STALL.has(eventName(record) as EventName)) this.needs({ STALL_MODEL: 0 });
+  }
+
+  /** Granule and endianness of tables. */
+  #build(options: RegionOptions): { readonly granule: Granule; readonly bigEndian: boolean } {
+    const granule = options.granule ?? '4KB';
+    this.needs({ [`GRAN${granule.slice(0, -1)}`]: 1 });
+    return { granule, bigEndian: this.feature('TTENDIAN') === 0b11 };
   }
 
   #withStage1(options: Stage1Options, config: SteValues): Stage1 {

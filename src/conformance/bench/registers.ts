@@ -28,6 +28,10 @@ export function holds(condition: FeatureCondition | undefined, features: Feature
   );
 }
 
+/** IDR5.OAS in bits. */
+export const addressBits = (features: FeatureValues): number =>
+  [32, 36, 40, 42, 44, 48, 52, 56][features['OAS'] ?? 0] ?? 56;
+
 export class Registers {
   readonly #unit: Unit;
 

@@ -59,6 +59,7 @@ export class Tables {
   readonly granule: Granule;
   readonly inputBits: number;
   readonly startLevel: number;
+  readonly bigEndian: boolean;
   readonly base: number;
   readonly #ram: Ram;
   readonly #shape: TableShape;
@@ -68,6 +69,7 @@ export class Tables {
     this.#shape = shape;
     this.granule = shape.granule;
     this.inputBits = shape.inputBits;
+    this.bigEndian = shape.bigEndian ?? false;
     this.startLevel = shape.startLevel ?? startLevel(shape.granule, shape.inputBits);
     const bytes = 2 ** (shape.inputBits - levelShift(shape.granule, this.startLevel)) * 8;
     this.base = ram.allocate(Math.max(bytes, 64));
@@ -139,11 +141,11 @@ export class Tables {
 
   #load(address: number): bigint {
     const word = this.#ram.read64(address);
-    return this.#shape.bigEndian === true ? swap(word) : word;
+    return this.bigEndian ? swap(word) : word;
   }
 
   #store(address: number, descriptor: bigint): void {
-    this.#ram.write64(address, this.#shape.bigEndian === true ? swap(descriptor) : descriptor);
+    this.#ram.write64(address, this.bigEndian ? swap(descriptor) : descriptor);
   }
 }
 

@@ -363,6 +363,8 @@ const twoStages: Row[] = [
 
 /** The page of stage 1's last table and the leaf in it, moved behind an IPA of its own. */
 function startTable(b: Bench, tables: Tables): { readonly at: number; readonly page: number; readonly leaf: number } {
+  // The descriptors are read as they lie in memory.
+  if (tables.bigEndian) b.needs({ TTENDIAN: 0b10 });
   const root = Number(tables.get(PLACES.TT, 3) & 0xffff_ffff_f000n);
   const next = (table: number, level: number): number => {
     const index = Math.floor(VA / 2 ** (12 + (3 - level) * 9)) % 512;

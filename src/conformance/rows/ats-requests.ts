@@ -330,6 +330,7 @@ const ERRORS: readonly {
   {
     name: 'F_CD_FETCH',
     setUp: (b) => {
+      b.needs({ S1P: 1 });
       b.ste({ Config: CONFIG.STAGE_1, ...EATS_FULL, S1ContextPtr: NOWHERE / 64 });
       return { va: VA };
     },

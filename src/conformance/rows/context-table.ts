@@ -1,5 +1,6 @@
 /** From a SubstreamID to its CD: S1CDMax, S1DSS, S1Fmt, L1CD (IHI 0070 §5.2, §5.3, §7.3.7, §7.3.9, §7.3.10). */
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
+import { addressBits } from '../bench/registers.ts';
 import { CD_BYTES, CONFIG, encodeCd, type SteValues } from '../bench/streams.ts';
 import type { Tables } from '../bench/tables.ts';
 import { type Row, row } from '../row.ts';
@@ -211,8 +212,7 @@ const level1: Row[] = TWO_LEVEL.flatMap((fmt) => [
     b.start();
     const pointer = b.ram.allocate(0x1000);
     b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: pointer / 64, S1CDMax: 4, S1Fmt: fmt });
-    const bits = [32, 36, 40, 42, 44, 48][b.feature('OAS')] ?? 48;
-    b.ram.write64(pointer, (1n << BigInt(bits)) | 1n);
+    b.ram.write64(pointer, (1n << BigInt(addressBits(b.features))) | 1n);
     b.faults({ va: VA, pasid: 3 }, 'C_BAD_SUBSTREAMID');
   }),
   row('7.3.10', `l1cd-abort-fmt-${fmt}`, `S1Fmt=${fmt}: an abort on the fetch of an L1CD is F_CD_FETCH`, (b) => {

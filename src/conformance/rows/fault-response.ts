@@ -187,6 +187,7 @@ const others: Row[] = [
     'F_CD_FETCH aborts whatever S2S says',
     (b) => {
       b.start();
+      b.needs({ S1P: 1 });
       const { tables, fields } = b.stage2Tables();
       tables.map(VA, NOWHERE);
       b.ste({ Config: CONFIG.NESTED, ...fields, S2S: 1, S1ContextPtr: VA / 64 });

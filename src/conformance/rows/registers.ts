@@ -1,7 +1,7 @@
 /** Chapter 6: every register by the fact tables: where it is, what its bits do, what guards it (IHI 0070 §6.2, §6.3). */
 
 import type { Bench } from '../bench/bench.ts';
-import { ALL_REGISTERS, holds, offsetOf } from '../bench/registers.ts';
+import { ALL_REGISTERS, addressBits, holds, offsetOf } from '../bench/registers.ts';
 import { maskOf } from '../bits.ts';
 import { equal } from '../check.ts';
 import type { FeatureCondition } from '../facts/fact.ts';
@@ -22,15 +22,25 @@ function implemented(fact: RegisterFact, features: FeatureValues): bigint {
   if (!holds(fact.present, features)) return 0n;
   return fact.fields
     .filter((field) => holds(field.present, features))
-    .reduce((mask, field) => mask | belowOas(field, features), 0n);
+    .reduce((mask, field) => mask | supported(field, features), 0n);
 }
 
-/** Address fields end at the OAS (§6.3.24, §6.3.21). */
-function belowOas(field: RegisterFieldFact, features: FeatureValues): bigint {
-  if (field.name !== 'ADDR' || field.bits[0] !== 55) return maskOf(field.bits);
-  const bits = [32, 36, 40, 42, 44, 48, 52][features['OAS'] ?? 0] ?? 56;
-  return maskOf([bits - 1, field.bits[1]]);
+/** Address fields end at the OAS (§6.3.24, §6.3.21), identifiers of a look-up at their sizes (§6.3.38). */
+function supported(field: RegisterFieldFact, features: FeatureValues): bigint {
+  const [msb, lsb] = field.bits;
+  const size = IDENTIFIERS[field.name];
+  if (size !== undefined) return maskOf(field.bits) & ((1n << BigInt(lsb + (features[size] ?? 0))) - 1n);
+  if (field.name !== 'ADDR' || msb !== 55) return maskOf(field.bits);
+  return maskOf([addressBits(features) - 1, lsb]);
 }
+
+const IDENTIFIERS: Readonly<Record<string, string>> = { STREAMID: 'SIDSIZE', SUBSTREAMID: 'SSIDSIZE' };
+
+/** Bits beyond the size of an identifier, which an SMMU may or may not store (§9.1.5). */
+const beyond = (fact: RegisterFact, features: FeatureValues): bigint =>
+  fact.fields
+    .filter((field) => field.name in IDENTIFIERS)
+    .reduce((mask, field) => mask | (maskOf(field.bits) & ~supported(field, features)), 0n);
 
 /** `{ ATS: 1, SSIDSIZE: positive }` as features that a row asks for. */
 function asFeatures(...conditions: readonly (FeatureCondition | undefined)[]): FeatureValues {
@@ -77,7 +87,7 @@ function readOnly(fact: RegisterFact): Row {
 
 function reserved(fact: RegisterFact): Row {
   return row(fact.section, `${fact.name}-res0`, `${fact.name}: bits of no field read as zero`, (b) => {
-    const mask = implemented(fact, b.features);
+    const mask = implemented(fact, b.features) | beyond(fact, b.features);
     if (fact.access === 'RW') b.registers.write(fact.name, ONES[fact.width]);
     const fields = ID_NAMES.has(fact.name) && fact.fields.length === 0 ? ONES[fact.width] : mask;
     equal(`${fact.name} outside its fields`, reads(b, fact) & ~fields, 0);
@@ -88,7 +98,7 @@ function storing(fact: RegisterFact): Row {
   const title = `${fact.name}: every implemented bit can be written and read`;
   const features = asFeatures(fact.present);
   const check = (b: Bench) => {
-    const visible = widenQueue(b, fact);
+    const visible = widenQueue(b, fact) & ~beyond(fact, b.features);
     const mask = implemented(fact, b.features) & visible;
     for (const pattern of [0x5555_5555_5555_5555n, 0xaaaa_aaaa_aaaa_aaaan, 0n, ONES[64]]) {
       b.registers.write(fact.name, pattern & ONES[fact.width]);
@@ -148,15 +158,16 @@ function absentRegister(fact: RegisterFact, without: FeatureValues): Row {
 function halves(fact: RegisterFact): Row {
   const check = (b: Bench) => {
     const mask = implemented(fact, b.features);
+    const whole = () => b.registers.load(at, 8) & ~beyond(fact, b.features);
     const [low, high] = [0xdead_beefn, 0x0bad_cafen];
     const at = offsetOf(fact);
     b.registers.store(at, 8, 0);
     b.registers.store(at, 4, low);
-    equal(`${fact.name} after a write of its low half`, b.registers.load(at, 8), low & mask);
+    equal(`${fact.name} after a write of its low half`, whole(), low & mask);
     b.registers.store(at + 4, 4, high);
-    equal(`${fact.name} after a write of its high half`, b.registers.load(at, 8), ((high << 32n) | low) & mask);
-    equal('low half', b.registers.load(at, 4), low & mask & ONES[32]);
-    equal('high half', b.registers.load(at + 4, 4), ((high << 32n) & mask) >> 32n);
+    equal(`${fact.name} after a write of its high half`, whole(), ((high << 32n) | low) & mask);
+    equal('low half', b.registers.load(at, 4) & mask, low & mask);
+    equal('high half', (b.registers.load(at + 4, 4) << 32n) & mask, (high << 32n) & mask);
   };
   const title = `${fact.name}: both halves by 32-bit accesses, the whole by a 64-bit one`;
   return row('6.2', `${fact.name}-halves`, title, check, { features: asFeatures(fact.present) });

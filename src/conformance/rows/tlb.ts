@@ -356,7 +356,7 @@ const scopes: Row[] = SCOPES.flatMap(({ command, section, fields, what, gone, ke
           b.commands.sync();
           b.keeps(entry.access, PAGE);
         },
-        { features: NEEDS[kind] },
+        { features: { S1P: 1, ...NEEDS[kind] } },
       ),
     ),
   ];

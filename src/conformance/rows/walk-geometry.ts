@@ -2,7 +2,7 @@
 import { type Bench, PAGE, type RegionOptions, VA } from '../bench/bench.ts';
 import { CLASS_VALUE } from '../bench/broken.ts';
 import { eventField, eventName } from '../bench/event-record.ts';
-import { SL0, STAGE_2_DEFAULTS, TG0, ttb } from '../bench/streams.ts';
+import { STAGE_2_DEFAULTS, ttb } from '../bench/streams.ts';
 import { GRANULES, type Granule, LEAF_1, LEAF_2, levelShift, Tables } from '../bench/tables.ts';
 import { equal } from '../check.ts';
 import { LEVELS, type LevelFact, STAGE_1_START, STAGE_2_START } from '../facts/descriptors.ts';
@@ -491,7 +491,8 @@ const inputs: Row[] = [
   row('3.4.1', 'tbi-no-stage-1', 'without stage 1 there is no TBI: the top byte counts', (b) => {
     b.start();
     b.stage2().map(VA, PAGE);
-    b.faults({ va: 0x5a00_0000_7000_0000n }, 'F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
+    b.aborts({ va: 0x5a00_0000_7000_0000n });
+    b.fault('F_ADDR_SIZE', { CLASS: CLASS_VALUE.IN });
   }),
   row('7.3', 'tbi-input-address', 'TBI does not change InputAddr: the top byte is as it came', (b) => {
     b.start();
@@ -520,11 +521,9 @@ const basesRows: Row[] = [
       `${count} concatenated tables: S2TTB is aligned down to all of them`,
       (b) => {
         b.start();
-        const T0SZ = count === 2 ? 24 : 21;
-        const tables = new Tables(b.ram, { granule: '4KB', inputBits: 64 - T0SZ, startLevel: 1, leaf: LEAF_2 });
+        const { tables, fields } = b.stage2Tables({ inputBits: count === 2 ? 40 : 43, startLevel: 1 });
         tables.map(VA, PAGE);
-        const S2TTB = ttb(tables.base + 4096 * (count - 1));
-        b.ste({ Config: 0b110, ...STAGE_2_DEFAULTS, S2T0SZ: T0SZ, S2TG: TG0['4KB'], S2SL0: SL0['4KB'][1] ?? 0, S2TTB });
+        b.ste({ Config: 0b110, ...fields, S2TTB: ttb(tables.base + 4096 * (count - 1)) });
         b.reaches({ va: VA }, PAGE);
       },
       { features: { OAS: 5, S2P: 1 } },
