@@ -1,9 +1,11 @@
 /** Patch 2, the page fault handler: what the RFC does with a fault, and what ours does. */
 import { describe, expect, test } from 'vitest';
 import { Errno } from '../../src/errno.ts';
+import type { FaultGroup } from '../../src/iommu/core.ts';
 import type { Steps } from '../../src/sim/task.ts';
 import { Bitmap } from '../../src/vfio/bitmap.ts';
 import { DeviceFaultHandler } from '../../src/vfio/fault-handler.ts';
+import { driverBoard, mapping } from '../iommu/driver-board.ts';
 import { PAGE } from '../support/host.ts';
 import { exhibit, FIRST, IOVA } from './exhibit/board.ts';
 import { RfcContainer } from './exhibit/container.ts';
@@ -297,6 +299,53 @@ describe('H9 every group is answered once', () => {
     expect(late.every((task) => task.done)).toBe(true);
     expect(iommu.responses).toHaveLength(5);
     expect(new Set(iommu.responses.map(({ group }) => group)).size).toBe(5);
+  });
+});
+
+describe('H10 what a response says', () => {
+  /** A group of one page for each of `pages`, as a driver delivers it. */
+  function groupOf(board: ReturnType<typeof exhibit>, pasid: number, pages: readonly number[]): FaultGroup {
+    const { device, domain, clock } = board;
+    const requests = pages.map((page) => ({ page, read: true, write: true, execute: false, privileged: false }));
+    return { device, domain, pasid, origin: 'pri', index: 5, pages: requests, receivedNs: clock.now };
+  }
+
+  test('H10 exhibit: without the PASID the answer finds no request, and the group stays for good', () => {
+    const board = exhibit();
+    board.demand(4);
+    const { run, iommu, reporting, device } = board;
+    run(reporting.handle(groupOf(board, 7, [FIRST])));
+    expect(iommu.responses).toEqual([]);
+    expect(run(reporting.unregister(device))).toBe(Errno.EBUSY);
+  });
+
+  test('H10 exhibit: every page is a fault of its own, so a group succeeds of which a page failed', () => {
+    const board = exhibit();
+    board.demand(4);
+    board.run(board.reporting.handle(groupOf(board, -1, [FIRST + 900, FIRST])));
+    expect(board.iommu.responses.map(({ response }) => response)).toEqual(['success']);
+  });
+
+  test('H10 ours: the PASID as requested, one response after the last page, the worst of them', () => {
+    const board = driverBoard();
+    const fn = board.function(8, { ats: true, pri: true, pasidBits: 8 });
+    const domain = board.attached(fn);
+    const pasidDomain = board.driver.createDomain({ stage: 1 });
+    board.run(board.driver.attachPasid(pasidDomain, fn.device, 7));
+    board.run(board.driver.enableFaults(fn.device, board, 'pri'));
+    for (const each of [domain, pasidDomain]) each.setFaultHandler(mapping(board));
+    fn.request(1, { index: 1, pasid: 7, last: false });
+    board.settle();
+    expect(fn.responses).toEqual([]);
+    fn.request(2, { index: 1, pasid: 7 });
+    fn.request(3, { index: 2 });
+    board.settle();
+    expect(fn.responses).toEqual([
+      { groupIndex: 1, code: 0, pasid: 7 },
+      { groupIndex: 2, code: 0, pasid: -1 },
+    ]);
+    const { run, iommu, device } = demand(4);
+    expect(run(iommu.fault(device, FIRST, true, [FIRST + 900]))).toBe('invalid');
   });
 });
 
