@@ -1,6 +1,6 @@
 /** A started server seen as the board: registers by name, structures by layout, the devices on its bus. */
 import { encodeInto, type Layout } from '../../src/layout/struct.ts';
-import { BAR_BASE, BAR_STRIDE, DEVICE_FUNCTIONS, ECAM_BASE, MACHINE, SMMU_BASE } from './memory-map.ts';
+import { BAR_BASE, BAR_STRIDE, DEVICE_FUNCTIONS, ECAM_BASE, machine, PATTERN_AT, SMMU_BASE } from './memory-map.ts';
 import { registerCalled } from './program.ts';
 import { type Emulator, PeerServer } from './server.ts';
 
@@ -27,19 +27,36 @@ const BAR_0 = 0x10;
 /** I/O, memory and bus master enable. */
 const ENABLE_ALL = 7;
 
+/** Where the stand-in has the pattern in its buffer, and how much of it. */
+const PATTERN_OFFSET = 0x800;
+export const PATTERN_BYTES = 0x800;
+/** What a test device writes, again and again, as memory has it; also when an edu stands in for it. */
+export const PATTERN = Buffer.alloc(PATTERN_BYTES, Uint8Array.of(0x78, 0x56, 0x34, 0x12));
+
+export interface BoardOptions {
+  /** Whether the machine has test devices; otherwise edus stand in for them. */
+  readonly testDevice: boolean;
+  readonly processor?: number;
+}
+
 export class Board {
   readonly server: PeerServer;
+  readonly testDevice: boolean;
 
-  private constructor(server: PeerServer) {
+  private constructor(server: PeerServer, testDevice: boolean) {
     this.server = server;
+    this.testDevice = testDevice;
   }
 
-  static async start(emulator: Emulator, processor?: number): Promise<Board> {
+  static async start(emulator: Emulator, { testDevice, processor }: BoardOptions): Promise<Board> {
     const server = await PeerServer.start(emulator, {
-      arguments: [...MACHINE, ...(emulator.name === 'faultline' ? ['-global', 'arm-smmuv3.preset=qemu'] : [])],
+      arguments: [
+        ...machine(testDevice),
+        ...(emulator.name === 'faultline' ? ['-global', 'arm-smmuv3.preset=qemu'] : []),
+      ],
       ...(processor !== undefined && { processor }),
     });
-    const board = new Board(server);
+    const board = new Board(server, testDevice);
     await board.#placeDevices();
     return board;
   }
@@ -48,6 +65,26 @@ export class Board {
   async reset(): Promise<void> {
     await this.server.qmp.systemReset();
     await this.#placeDevices();
+  }
+
+  /** A transfer by an edu between byte `offset` of its buffer and `iova`, to its end. */
+  async transfer(device: number, toMemory: boolean, offset: number, iova: bigint, length: number): Promise<void> {
+    const { qtest } = this.server;
+    const write = (register: number, value: bigint) => qtest.write64(this.bar(device, register), value);
+    const buffer = BigInt(EduDevice.BUFFER + offset);
+    write(EduDevice.SOURCE, toMemory ? buffer : iova);
+    write(EduDevice.DESTINATION, toMemory ? iova : buffer);
+    write(EduDevice.COUNT, BigInt(length));
+    write(EduDevice.COMMAND, toMemory ? 3n : 1n);
+    await qtest.clockStep(EDU_TRANSFER_NS + 1);
+  }
+
+  /** A DMA write of the pattern by an edu. */
+  async writePattern(device: number, iova: bigint, length: number): Promise<void> {
+    for (let done = 0; done < length; done += PATTERN_BYTES) {
+      const count = Math.min(length - done, PATTERN_BYTES);
+      await this.transfer(device, true, PATTERN_OFFSET, iova + BigInt(done), count);
+    }
   }
 
   /** MMIO address of register `offset` of the n-th device. */
@@ -86,5 +123,10 @@ export class Board {
       qtest.write32(ECAM_BASE + devfn * 0x1000 + COMMAND_REGISTER, ENABLE_ALL);
     }
     await qtest.settled();
+    if (this.testDevice) return;
+    qtest.writeBytes(PATTERN_AT, PATTERN);
+    for (const device of DEVICE_FUNCTIONS.keys()) {
+      await this.transfer(device, false, PATTERN_OFFSET, BigInt(PATTERN_AT), PATTERN_BYTES);
+    }
   }
 }

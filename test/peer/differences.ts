@@ -3,6 +3,7 @@
  * A difference explains the disagreements of the programs that it names and of no others, and has to show in each.
  */
 import { type Disagreement, isGone } from './compare.ts';
+import { RESULT_UNKNOWN } from './execute.ts';
 import type { Observation } from './program.ts';
 
 export interface Difference {
@@ -31,9 +32,11 @@ const event = (seen: Observation): number[] | null =>
 const eventType = (seen: Observation): number => (event(seen)?.[0] ?? 0) & 0xff;
 
 const done = (seen: Observation): boolean => seen.result === '0x0';
-const aborted = (seen: Observation): boolean => seen.result === '0xdead0002';
+/** An edu that stands in for a test device cannot tell these two apart. */
+const UNKNOWN = `0x${RESULT_UNKNOWN.toString(16)}`;
+const aborted = (seen: Observation): boolean => seen.result === '0xdead0002' || seen.result === UNKNOWN;
 /** The bytes went elsewhere than where they were looked for. */
-const elsewhere = (seen: Observation): boolean => seen.result === '0xdead0004';
+const elsewhere = (seen: Observation): boolean => seen.result === '0xdead0004' || seen.result === UNKNOWN;
 
 /** One server says event `qemu`, the other event `ours`; 0 for none. Nothing else of the outcome matters. */
 const events =

@@ -18,13 +18,27 @@ export const POOL_END = 0x41c0_0000;
 /** No RAM, no device. */
 export const NOWHERE = 0x3_0000_0000;
 
-/** Devices that programs use: two test devices and an edu. The StreamID is device and function. */
-export const MACHINE = [
-  ...['-machine', 'virt,acpi=off,gic-version=3,iommu=smmuv3'],
-  ...['-smp', '1', '-m', '512', '-cpu', 'max', '-net', 'none'],
-  ...['-device', 'iommu-testdev,addr=01.0'],
-  ...['-device', 'iommu-testdev,addr=1e.5'],
-  ...['-device', 'edu,addr=03.0,dma_mask=0xffffffffffffffff'],
-] as const;
+/** What edu devices that stand in for test devices find in RAM: out of the way of programs. */
+export const PATTERN_AT = 0x40f0_0000;
+
+/** Device and function of the devices that programs use. The StreamID is the same. */
 export const DEVICE_FUNCTIONS = [0x08, 0xf5, 0x18] as const;
 export const EDU = 2;
+
+const EDU_OPTIONS = 'dma_mask=0xffffffffffffffff';
+
+/**
+ * The machine's arguments: two devices that write a pattern, and an edu. A QEMU without iommu-testdev (before 11.1) has
+ * three edus, and then so has the other side.
+ */
+export function machine(testDevice: boolean): string[] {
+  const writer = (place: string) =>
+    testDevice ? ['-device', `iommu-testdev,addr=${place}`] : ['-device', `edu,addr=${place},${EDU_OPTIONS}`];
+  return [
+    ...['-machine', 'virt,acpi=off,gic-version=3,iommu=smmuv3'],
+    ...['-smp', '1', '-m', '512', '-cpu', 'max', '-net', 'none'],
+    ...writer('01.0'),
+    ...writer('1e.5'),
+    ...['-device', `edu,addr=03.0,${EDU_OPTIONS}`],
+  ];
+}

@@ -16,8 +16,8 @@ const found = findQemu();
 
 if (found === null) test.skip('no QEMU of version 10 or newer', () => {});
 else {
-  const qemu = new Restarting(() => Board.start(found));
-  const ours = new Restarting(() => Board.start(FAULTLINE));
+  const qemu = new Restarting(() => Board.start(found, found));
+  const ours = new Restarting(() => Board.start(FAULTLINE, found));
   afterAll(() => Promise.all([qemu.stop(), ours.stop()]));
 
   const batches = Array.from({ length: Math.ceil(RUNS / BATCH) }, (_, index) => index * BATCH);

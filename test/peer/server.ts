@@ -17,6 +17,8 @@ export interface Emulator {
   readonly version: string;
   /** Whether the monitor is an object (11.1 and later) or a `-mon`. */
   readonly monitorObject: boolean;
+  /** Whether it has iommu-testdev (QEMU 11.1 and later). */
+  readonly testDevice: boolean;
 }
 
 const START_LIMIT_MS = 50_000;
@@ -29,6 +31,7 @@ export const FAULTLINE: Emulator = {
   command: `${quote(process.execPath)} ${quote(path.join(ROOT, 'dist/cli/qemu-system-aarch64.js'))}`,
   version: 'this tree',
   monitorObject: true,
+  testDevice: true,
 };
 
 function executable(file: string): boolean {
@@ -63,6 +66,7 @@ export function findQemu(): Emulator | null {
       command: quote(file),
       version: `${major}.${minor}${rest}`,
       monitorObject: Number(major) * 100 + Number(minor) >= 1101,
+      testDevice: spawnSync(file, ['-device', 'iommu-testdev,help']).status === 0,
     };
   }
   if (named) throw new Error(`FAULTLINE_QEMU=${named} is no QEMU of version 10 or newer`);

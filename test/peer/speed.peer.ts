@@ -20,6 +20,8 @@ const QUEUE_LOG2 = 8;
 const PROCESSOR = 1;
 /** From exec to the first answers, the best of some starts: `faultline qtest` is started for every test. */
 const START_LIMIT_MS = 300;
+/** What Node itself takes on a small machine with nothing else to do. */
+const QUIET_NODE_MS = 60;
 
 const hex = (value: number): string => `0x${value.toString(16)}`;
 const PRODUCER = SMMU_BASE + (REGISTERS.find(({ $ }) => $.title === 'SMMU_CMDQ_PROD')?.offset ?? 0);
@@ -108,7 +110,7 @@ const LOADS: readonly Load[] = [
 
 /** DMAs a second, the best of the rounds so far. */
 async function measure(emulator: Emulator, load: Load): Promise<number> {
-  const board = await Board.start(emulator, PROCESSOR);
+  const board = await Board.start(emulator, { testDevice: true, processor: PROCESSOR });
   try {
     const seen: (string | undefined)[] = [];
     await execute(board, SETUP, ({ result }) => seen.push(result));
@@ -132,34 +134,44 @@ const found = findQemu();
 
 test('starts in time', async () => {
   const starts: number[] = [];
+  const bare: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const board = await Board.start(FAULTLINE);
+    const board = await Board.start(FAULTLINE, FAULTLINE);
     starts.push(board.server.startMs);
     await board.stop();
+    const began = performance.now();
+    spawnSync(process.execPath, ['-e', '0']);
+    bare.push(performance.now() - began);
   }
-  const best = Math.min(...starts);
-  console.log(`faultline qtest: ${best.toFixed(0)} ms from exec to the first answers`);
-  expect(best).toBeLessThan(START_LIMIT_MS);
+  const [best, node] = [Math.min(...starts), Math.min(...bare)];
+  console.log(
+    `faultline qtest: ${best.toFixed(0)} ms from exec to the first answers; node alone ${node.toFixed(0)} ms`,
+  );
+  // A machine that has other work to do delays both.
+  expect(best).toBeLessThan(Math.max(START_LIMIT_MS, START_LIMIT_MS * (node / QUIET_NODE_MS)));
 });
 
-test.skipIf(found === null).each(LOADS.map((load) => [load.name, load] as const))('%s', async (name, load) => {
-  if (found === null) return;
-  const all = spawnSync('taskset', ['-cp', String(process.pid)], { encoding: 'utf8' })
-    .stdout.split(': ')
-    .at(-1)
-    ?.trim();
-  pin(String(PROCESSOR));
-  try {
-    let [theirs, own] = [0, 0];
-    for (let round = 0; round < ROUNDS; round++) {
-      theirs = Math.max(theirs, await measure(found, load));
-      own = Math.max(own, await measure(FAULTLINE, load));
+test.skipIf(found?.testDevice !== true).each(LOADS.map((load) => [load.name, load] as const))(
+  '%s',
+  async (name, load) => {
+    if (found === null) return;
+    const all = spawnSync('taskset', ['-cp', String(process.pid)], { encoding: 'utf8' })
+      .stdout.split(': ')
+      .at(-1)
+      ?.trim();
+    pin(String(PROCESSOR));
+    try {
+      let [theirs, own] = [0, 0];
+      for (let round = 0; round < ROUNDS; round++) {
+        theirs = Math.max(theirs, await measure(found, load));
+        own = Math.max(own, await measure(FAULTLINE, load));
+      }
+      const ratio = own / theirs;
+      const figures = `QEMU ${theirs.toFixed(0)}/s, Faultline ${own.toFixed(0)}/s, ratio ${ratio.toFixed(2)}`;
+      console.log(`${name}: ${figures}`);
+      expect(ratio, figures).toBeGreaterThanOrEqual(1);
+    } finally {
+      if (all !== undefined) pin(all);
     }
-    const ratio = own / theirs;
-    const figures = `QEMU ${theirs.toFixed(0)}/s, Faultline ${own.toFixed(0)}/s, ratio ${ratio.toFixed(2)}`;
-    console.log(`${name}: ${figures}`);
-    expect(ratio, figures).toBeGreaterThanOrEqual(1);
-  } finally {
-    if (all !== undefined) pin(all);
-  }
-});
+  },
+);

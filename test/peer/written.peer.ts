@@ -10,8 +10,8 @@ const found = findQemu();
 
 if (found === null) test.skip('no QEMU of version 10 or newer', () => {});
 else {
-  const qemu = new Restarting(() => Board.start(found));
-  const ours = new Restarting(() => Board.start(FAULTLINE));
+  const qemu = new Restarting(() => Board.start(found, found));
+  const ours = new Restarting(() => Board.start(FAULTLINE, found));
   afterAll(() => Promise.all([qemu.stop(), ours.stop()]));
 
   test.each(WRITTEN.map((program) => [program.name, program] as const))('%s', async (name, program) => {
