@@ -164,13 +164,17 @@ export class AddressSpace {
         done += BLOCK_PAGES;
         continue;
       }
-      const write = use.write || use.longTerm;
-      const ready = this.#ready(area.store, index, write);
-      const status = ready >= 0 ? ready : yield* this.#settle(area.store, index);
-      if (status === Errno.EAGAIN) continue;
-      if (status < 0) return done > 0 ? done : status;
-      allocator.pin(status);
-      frames[done] = status;
+      const { store } = area;
+      let frame = this.#ready(store, index, use.write || use.longTerm);
+      if (frame < 0) {
+        const status = yield* store.isUntouched(index) ? fillPage(this.host, store, index) : this.#settle(store, index);
+        if (status < 0 && status !== Errno.EAGAIN) return done > 0 ? done : status;
+        // The page may have gone again, or its area changed, while this waited.
+        frame = this.find(at) === area ? this.#ready(store, area.indexOf(at), use.write || use.longTerm) : -1;
+        if (frame < 0 || !permits(area, use.write)) continue;
+      }
+      allocator.pin(frame);
+      frames[done] = frame;
       done += 1;
     }
     return done;

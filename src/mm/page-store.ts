@@ -86,6 +86,11 @@ export class PageStore {
     this.states[index] = (this.states[index] ?? 0) & ~PageState.BUSY;
   }
 
+  /** Nothing was ever here, and nothing is about to be. */
+  isUntouched(index: number): boolean {
+    return this.entries[index] === 0 && this.states[index] === 0;
+  }
+
   isCopyOnWrite(index: number): boolean {
     return ((this.states[index] ?? 0) & PageState.COPY_ON_WRITE) !== 0;
   }

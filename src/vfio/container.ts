@@ -102,7 +102,7 @@ export class Container implements VfioFile {
     const environment = nesting
       ? { ...this.#environment, domain: { ...this.#environment.domain, stage: 2 as const } }
       : this.#environment;
-    const type1 = new Type1(environment, this.name, type !== VFIO_TYPE1_IOMMU);
+    const type1 = new Type1(environment, this.name, type !== VFIO_TYPE1_IOMMU, nesting);
     this.#type1 = type1;
     const attached: Group[] = [];
     for (const group of this.#groups) {

@@ -46,14 +46,18 @@ export class DeviceFaultHandler implements FaultHandler {
   *handle(group: FaultGroup): Steps {
     this.#io.invariants.check('one-response', !this.#pending.has(group), () => `group ${group.index} came twice`);
     this.#pending.set(group, 0);
-    yield* this.#dispatch(group);
+    if (this.#queue.workers > 0) this.#queue.put(group);
+    else yield* this.#serve(group);
   }
 
   /** Goes on with parked groups: a mapping got its address back or goes away, or a device is leaving. */
   *resume(): Steps {
     const groups = this.#parked;
     this.#parked = [];
-    for (const group of groups) yield* this.#dispatch(group);
+    for (const group of groups) {
+      if (this.#queue.workers > 0) this.#queue.put(group);
+      else yield* this.#serve(group);
+    }
   }
 
   unrecoverable(fault: UnrecoverableFault): void {
@@ -67,11 +71,6 @@ export class DeviceFaultHandler implements FaultHandler {
   /** Waits until every group that was delivered is answered. */
   *drain(): Steps {
     while (this.#pending.size > 0) yield this.#drained;
-  }
-
-  *#dispatch(group: FaultGroup): Steps {
-    if (this.#queue.workers > 0) this.#queue.put(group);
-    else yield* this.#serve(group);
   }
 
   *#serve(group: FaultGroup): Steps {

@@ -114,8 +114,9 @@ export class FaultService {
     const io = this.#io;
     const { mapping } = work;
     // Where the host must copy the page first, it revokes the old one, and this starts over.
-    const got = yield* work.acquire(page, page + 1, faults);
-    if (got === RETRY) return RETRY;
+    work.watch(page, page + 1);
+    const got = yield* mapping.space.acquire(mapping.vaddrOf(page), 1, work.use, work.frames);
+    if (!work.settle(got, faults)) return RETRY;
     if (got < 0) return outcomeOf(got);
     if (!faults.mapped.test(page)) {
       mapping.space.release(work.frames, 0, 1);

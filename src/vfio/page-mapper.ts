@@ -60,23 +60,33 @@ export class Work {
     return this.#mapping;
   }
 
-  /**
-   * Makes the pages of `[first, end)` present and pins them for the moment: how many, an errno, or RETRY where one of them
-   * was revoked meanwhile; then none is pinned. Nothing can revoke them between this and the next wait.
-   */
-  *acquire(first: number, end: number, faults: FaultState): Steps<number | typeof RETRY> {
-    const { mapping, frames } = this;
+  /** What the pages are acquired for. */
+  get use(): Acquisition {
+    return this.write ? WRITE : READ;
+  }
+
+  /** From now on whoever takes a page of `[first, end)` away tells this work. Before its pages are acquired. */
+  watch(first: number, end: number): void {
     const ticket = this.#ticket;
     ticket.first = first;
     ticket.end = end;
     ticket.revoked = false;
-    mapping.tickets.push(ticket);
-    const use = this.write ? WRITE : READ;
-    const got = yield* mapping.space.acquire(mapping.vaddrOf(first), end - first, use, frames);
-    mapping.tickets.splice(mapping.tickets.indexOf(ticket), 1);
-    if (got < 0 || !(ticket.revoked || mapping.dying || mapping.faults !== faults)) return got;
-    mapping.space.release(frames, 0, got);
-    return RETRY;
+    this.mapping.tickets.push(ticket);
+  }
+
+  /**
+   * Ends {@link watch} after `got` pages were acquired (or an errno): whether they may be mapped. If not, because one of
+   * them was taken away or the mapping is not what it was, they are given back. Nothing can take them away between this
+   * and the next wait.
+   */
+  settle(got: number, faults: FaultState): boolean {
+    const { mapping } = this;
+    const { tickets } = mapping;
+    const last = tickets.pop();
+    if (last !== undefined && last !== this.#ticket) tickets[tickets.indexOf(this.#ticket)] = last;
+    if (got < 0 || !(this.#ticket.revoked || mapping.dying || mapping.faults !== faults)) return true;
+    mapping.space.release(this.frames, 0, got);
+    return false;
   }
 }
 
@@ -137,8 +147,9 @@ export class PageMapper {
   *#mapChunk(work: Work, faults: FaultState, first: number, end: number): Steps<Attempt> {
     const io = this.#io;
     const { mapping, page } = work;
-    const got = yield* work.acquire(first, end, faults);
-    if (got === RETRY) return RETRY;
+    work.watch(first, end);
+    const got = yield* mapping.space.acquire(mapping.vaddrOf(first), end - first, work.use, work.frames);
+    if (!work.settle(got, faults)) return RETRY;
     if (got < 0) return outcomeOf(got);
     const mapped = this.#enter(work, faults, first, got);
     if (mapped > 0 && io.latency.pageMap > 0) yield io.latency.pageMap * mapped;

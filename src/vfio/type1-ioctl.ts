@@ -6,11 +6,13 @@ import type { Steps } from '../sim/task.ts';
 import { aligned, read64, wraps, write64 } from './arguments.ts';
 import { dirtyPages, unmapWithBitmap } from './dirty-ioctl.ts';
 import { type Caller, type IoctlArgument, structure } from './files.ts';
+import { allocFaultQueue, bindGuestTable, invalidateGuest, unbindGuestTable } from './guest-ioctl.ts';
 import { configureIopf, pinDma, prefaultDma, unpinDma } from './iopf-ioctl.ts';
 import type { Type1 } from './type1.ts';
 import { iommuInfo } from './type1-info.ts';
 import { DmaMap, DmaMapFlags, DmaUnmap, DmaUnmapFlags, Extension, Ioctl } from './uapi.layout.ts';
 import { ExtensionIoctl, VFIO_DMA_MAP_FLAG_STATIC, VFIO_IOPF } from './uapi-extensions.layout.ts';
+import { NestingIoctl } from './uapi-nesting.layout.ts';
 import { invalidateVaddr, setVaddr } from './vaddr-update.ts';
 
 /** Extensions that hold whether or not an IOMMU is set. */
@@ -42,7 +44,7 @@ export function* type1Ioctl(type1: Type1, caller: Caller, request: number, argum
       if (typeof argument !== 'number') return Errno.EINVAL;
       return yield* type1.exclusively(() => type1.faults.enable(argument));
     case ExtensionIoctl.VFIO_IOMMU_DISABLE_IOPF:
-      return yield* type1.exclusively(() => type1.faults.disable());
+      return yield* type1.disableFaults();
     case ExtensionIoctl.VFIO_IOMMU_CONFIGURE_IOPF:
       return yield* type1.exclusively(() => configureIopf(type1, argument));
     case ExtensionIoctl.VFIO_IOMMU_PREFAULT_DMA:
@@ -51,6 +53,14 @@ export function* type1Ioctl(type1: Type1, caller: Caller, request: number, argum
       return yield* pinDma(type1, argument);
     case ExtensionIoctl.VFIO_IOMMU_UNPIN_DMA:
       return yield* unpinDma(type1, argument);
+    case NestingIoctl.VFIO_IOMMU_ALLOC_FAULT_QUEUE:
+      return allocFaultQueue(type1, caller, argument);
+    case NestingIoctl.VFIO_IOMMU_BIND_GUEST_TABLE:
+      return yield* bindGuestTable(type1, caller, argument);
+    case NestingIoctl.VFIO_IOMMU_UNBIND_GUEST_TABLE:
+      return yield* unbindGuestTable(type1);
+    case NestingIoctl.VFIO_IOMMU_INVALIDATE_GUEST:
+      return yield* invalidateGuest(type1, argument);
     default:
       return Errno.ENOTTY;
   }

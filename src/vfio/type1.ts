@@ -12,6 +12,7 @@ import { Bitmap } from './bitmap.ts';
 import type { DeviceBackend } from './device-backend.ts';
 import { type Environment, MSI_IOVA_BASE, MSI_IOVA_BYTES } from './environment.ts';
 import { DeviceFaultHandler } from './fault-handler.ts';
+import { GuestTableSlot } from './guest-table.ts';
 import { IoAddressSpace } from './io-address-space.ts';
 import { type FaultSwitch, newFaultSwitch } from './iopf.ts';
 import { Mapping } from './mapping.ts';
@@ -49,6 +50,8 @@ export class Type1 {
   readonly io: IoAddressSpace;
   readonly handler: DeviceFaultHandler;
   readonly faults: FaultSwitch;
+  /** A guest's tables over those of the container. */
+  readonly guestTable: GuestTableSlot;
   /** False for VFIO_TYPE1_IOMMU, whose unmap follows older rules. */
   readonly v2: boolean;
   readonly devices = new Set<DeviceBackend>();
@@ -58,7 +61,8 @@ export class Type1 {
   #msiMapped = false;
   #released = false;
 
-  constructor(environment: Environment, name: string, v2: boolean) {
+  /** `nesting`: a guest's tables may come first. */
+  constructor(environment: Environment, name: string, v2: boolean, nesting = false) {
     const { scheduler, iommu, latency, log, invariants, watches, pinned, defaults, host } = environment;
     const domain = iommu.createDomain(environment.domain);
     this.name = name;
@@ -74,6 +78,7 @@ export class Type1 {
     this.handler = new DeviceFaultHandler(this.io);
     this.handler.workers = defaults.workers;
     this.faults = newFaultSwitch(this.io, this.handler);
+    this.guestTable = new GuestTableSlot(this.io, this.faults, nesting);
   }
 
   /** Mappings that may still be made. */
@@ -168,6 +173,17 @@ export class Type1 {
     return MSI_IOVA_BASE + offset;
   }
 
+  /** VFIO_IOMMU_DISABLE_IOPF; as {@link FaultSwitch.disable}. The stage of a guest goes on to fault. */
+  *disableFaults(): Steps<number> {
+    const self = this;
+    return yield* this.exclusively(function* (): Steps<number> {
+      const status = yield* self.faults.disable();
+      if (status !== Errno.OK) return status;
+      for (const device of self.io.devices) yield* self.guestTable.attached(device);
+      return Errno.OK;
+    });
+  }
+
   /** Ends it: no device may be attached. */
   *release(): Steps {
     yield* this.exclusively(() => this.#release());
@@ -179,6 +195,7 @@ export class Type1 {
     const { io } = this;
     yield* this.handler.drain();
     yield* this.faults.release();
+    this.guestTable.release();
     this.handler.workers = 0;
     for (const mapping of io.mappings.all()) yield* this.#remove(mapping);
     if (this.#msiMapped) {
@@ -196,11 +213,15 @@ export class Type1 {
 
   *#attachOne(device: DeviceBackend): Steps<number> {
     const { io } = this;
-    const attached = yield* io.iommu.attach(io.domain, device.iommu);
+    const { domain } = this.guestTable;
+    const attached = yield* io.iommu.attach(domain, device.iommu);
     if (attached !== Errno.OK) return attached;
-    const enabled = yield* this.faults.attached(device.iommu);
+    const own = yield* this.faults.attached(device.iommu);
+    const enabled = own === Errno.OK ? yield* this.guestTable.attached(device.iommu) : own;
     if (enabled !== Errno.OK) {
-      yield* io.iommu.detach(io.domain, device.iommu);
+      if (own === Errno.OK) yield* this.faults.detaching(device.iommu);
+      io.leaving.delete(device.iommu);
+      yield* io.iommu.detach(domain, device.iommu);
       return enabled;
     }
     this.devices.add(device);
@@ -210,8 +231,10 @@ export class Type1 {
 
   *#detachOne(device: DeviceBackend): Steps {
     const { io } = this;
+    yield* this.guestTable.detaching(device.iommu);
     yield* this.faults.detaching(device.iommu);
-    yield* io.iommu.detach(io.domain, device.iommu);
+    yield* io.iommu.detach(this.guestTable.domain, device.iommu);
+    this.guestTable.detached(device.iommu);
     io.leaving.delete(device.iommu);
     this.devices.delete(device);
     io.devices.delete(device.iommu);

@@ -1,0 +1,158 @@
+/**
+ * A guest's own stage over a container's: while it is bound, the container's devices translate by the guest's tables first.
+ * Faults of the guest's stage go to its fault queue, those of the container's stage to the device fault handler as before.
+ */
+import { Errno } from '../errno.ts';
+import type { GuestTables, Iommu, IommuDevice, IommuDomain, NestingIommu } from '../iommu/core.ts';
+import type { Steps } from '../sim/task.ts';
+import type { FaultQueue } from './fault-queue.ts';
+import type { IoAddressSpace } from './io-address-space.ts';
+import type { FaultSwitch } from './iopf.ts';
+
+interface Binding {
+  readonly domain: IommuDomain;
+  readonly queue: FaultQueue | null;
+}
+
+export class GuestTableSlot {
+  readonly #io: IoAddressSpace;
+  readonly #iommu: NestingIommu | null;
+  /** The container's own faults. They and the guest's have one owner, so that either may be enabled first. */
+  readonly #faults: FaultSwitch;
+  #bound: Binding | null = null;
+
+  /** `nesting`: whether the container was made for it. */
+  constructor(io: IoAddressSpace, faults: FaultSwitch, nesting: boolean) {
+    this.#io = io;
+    this.#faults = faults;
+    this.#iommu = nesting && isNesting(io.iommu) ? io.iommu : null;
+  }
+
+  get bound(): boolean {
+    return this.#bound !== null;
+  }
+
+  /** What the container's devices are attached to. */
+  get domain(): IommuDomain {
+    return this.#bound?.domain ?? this.#io.domain;
+  }
+
+  /** 0; -EOPNOTSUPP in another type of container, -EBUSY when bound, -EINVAL for tables that the IOMMU cannot use. */
+  *bind(tables: GuestTables, queue: FaultQueue | null): Steps<number> {
+    const io = this.#io;
+    if (this.#iommu === null) return Errno.EOPNOTSUPP;
+    if (this.#bound !== null) return Errno.EBUSY;
+    const domain = this.#createDomain(this.#iommu, tables);
+    if (domain === null) return Errno.EINVAL;
+    domain.setFaultHandler(queue);
+    this.#bound = { domain, queue };
+    const moved: IommuDevice[] = [];
+    for (const device of io.devices) {
+      const status = yield* this.#move(device, io.domain, domain);
+      if (status === Errno.OK) {
+        moved.push(device);
+        continue;
+      }
+      for (const other of moved.reverse()) yield* this.#moveBack(other, { domain, queue });
+      this.#bound = null;
+      io.iommu.freeDomain(domain);
+      return status;
+    }
+    io.log.info({ event: 'vfio.guestTable', container: io.name, bound: true, contextTable: tables.contextTable });
+    return Errno.OK;
+  }
+
+  /** 0, also when nothing is bound. */
+  *unbind(): Steps<number> {
+    const bound = this.#bound;
+    if (bound === null) return Errno.OK;
+    const io = this.#io;
+    this.#bound = null;
+    let result: number = Errno.OK;
+    for (const device of io.devices) {
+      const status = yield* this.#moveBack(device, bound);
+      if (status !== Errno.OK) result = status;
+    }
+    io.iommu.freeDomain(bound.domain);
+    io.log.info({ event: 'vfio.guestTable', container: io.name, bound: false, contextTable: 0 });
+    return result;
+  }
+
+  /** Carries out the guest's commands: how many; -EINVAL when nothing is bound. */
+  *invalidate(commands: DataView): Steps<number> {
+    if (this.#bound === null || this.#iommu === null) return Errno.EINVAL;
+    const devices = [...this.#io.devices];
+    return yield* this.#iommu.invalidateGuest(this.#bound.domain, commands, (number) => devices[number] ?? null);
+  }
+
+  /** A device was attached to {@link domain}, or the container's own faults went off: the guest's stage may still fault. */
+  *attached(device: IommuDevice): Steps<number> {
+    if (this.#bound === null || !asks(this.#bound, device)) return Errno.OK;
+    return yield* this.#io.iommu.enableFaults(device, this.#faults, 'pri');
+  }
+
+  /** A device is about to be detached: what it waits for at the guest's stage is answered. */
+  *detaching(device: IommuDevice): Steps {
+    if (this.#bound !== null) yield* this.#leave(device, this.#bound);
+  }
+
+  detached(device: IommuDevice): void {
+    this.#bound?.queue?.left(device);
+  }
+
+  /** The last device has gone, and the container goes. */
+  release(): void {
+    if (this.#bound === null) return;
+    this.#io.iommu.freeDomain(this.#bound.domain);
+    this.#bound = null;
+  }
+
+  *#move(device: IommuDevice, from: IommuDomain, to: IommuDomain): Steps<number> {
+    const { iommu } = this.#io;
+    yield* iommu.detach(from, device);
+    const attached = yield* iommu.attach(to, device);
+    const status = attached === Errno.OK ? yield* this.attached(device) : attached;
+    if (status === Errno.OK) return status;
+    if (attached === Errno.OK) yield* iommu.detach(to, device);
+    const back = yield* iommu.attach(from, device);
+    if (back !== Errno.OK) this.#io.log.error({ event: 'vfio.lost', device: device.name, errno: back });
+    return status;
+  }
+
+  *#moveBack(device: IommuDevice, bound: Binding): Steps<number> {
+    const { iommu } = this.#io;
+    yield* this.#leave(device, bound);
+    yield* iommu.detach(bound.domain, device);
+    bound.queue?.left(device);
+    const status = yield* iommu.attach(this.#io.domain, device);
+    if (status !== Errno.OK) this.#io.log.error({ event: 'vfio.lost', device: device.name, errno: status });
+    return status;
+  }
+
+  /** What waits for the guest is answered, and the function asks no more where only the guest let it. */
+  *#leave(device: IommuDevice, bound: Binding): Steps {
+    if (bound.queue !== null) yield* bound.queue.leaving(device);
+    if (asks(bound, device) && !this.#faults.enabled) yield* this.#io.iommu.disableFaults(device, this.#faults);
+  }
+
+  #createDomain(iommu: NestingIommu, tables: GuestTables): IommuDomain | null {
+    try {
+      return iommu.createGuestDomain(this.#io.domain, tables);
+    } catch (error) {
+      if (error instanceof RangeError) return null;
+      throw error;
+    }
+  }
+}
+
+function isNesting(iommu: Iommu): iommu is NestingIommu {
+  return 'createGuestDomain' in iommu;
+}
+
+/**
+ * Whether the guest's stage makes the function send page requests. Stalls are the matter of the guest's own context
+ * descriptors.
+ */
+function asks({ queue }: Binding, device: IommuDevice): boolean {
+  return queue !== null && device.pri && !device.stall;
+}
