@@ -220,7 +220,7 @@ export class TranslationContext {
     const asid = world === StreamWorld.EL2 ? 0 : this.asid;
     this.vmidTag = world === StreamWorld.EL1 ? (this.vmid << 16) | 0 : 0;
     this.tag = this.vmidTag | asid;
-    this.key = (world << TlbKey.KIND_SHIFT) | TlbKey.VALID;
+    this.key = (world << TlbKey.WORLD_SHIFT) | TlbKey.VALID;
     this.globalKey = this.key | TlbKey.GLOBAL | (this.ASET ? 0 : TlbKey.SHARED_SET);
     const twoRanges = world !== StreamWorld.EL2;
     this.flags =

@@ -173,7 +173,7 @@ describe('one stage', () => {
     });
     expect(tables.read(leaf)).toBe(before | ACCESSED | S2_WRITE);
     expect(translate(translator, stage2Only, IPA, STORE)).toMatchObject({ hit: true });
-    expect(translator.tlb.size).toBe(1);
+    expect(translator.ipaTlb.size).toBe(1);
   });
 });
 
@@ -343,12 +343,12 @@ describe('ATS translation requests (§3.13.7, §13.7)', () => {
     const hostLeaf = hostPage(bit(54));
     expect(translate(translator, stage2Only, IPA, ATS)).toMatchObject({ event: 'ok', permissions: 0 });
     expect(tables.read(hostLeaf) & ACCESSED).toBe(0n);
-    expect(translator.tlb.size).toBe(0);
+    expect(translator.ipaTlb.size).toBe(0);
     const leaf = guestPage(USER);
     hostPage(ACCESSED | bit(54));
     expect(translate(translator, nestedContext, VA, ATS)).toMatchObject({ event: 'ok', permissions: 0 });
     expect(guestTables.read(leaf) & ACCESSED).toBe(0n);
-    expect(translator.tlb.vaSizes).toBe(0);
+    expect(translator.tlb.size).toBe(0);
   });
 
   test('faults other than permission remain, and permission faults of table fetches too', () => {

@@ -294,7 +294,7 @@ describe('ranges and hints (§4.4.1.1)', () => {
     const origin = (4 | (1 << 3)) << 10;
     for (let page = 0; page < 4; page++) tlb.insert(page, VALID | UPPER, 1, 0, 0, 0, origin, 0);
     tlb.insert(-1, VALID | 0xff, 1, 0, 0, 0, origin, 0);
-    new TlbInvalidation(tlb, false).byAddress(rangeOf({ asid: 1, page: 2 ** 40 - 1, TG: 1, NUM: 1 }));
+    new TlbInvalidation(tlb, new Tlb(16), false).byAddress(rangeOf({ asid: 1, page: 2 ** 40 - 1, TG: 1, NUM: 1 }));
     expect(tlb.find(-1, VALID | 0xff, 1, 1)).toBe(-1);
     expect(tlb.size).toBe(4);
   });

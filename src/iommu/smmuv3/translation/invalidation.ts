@@ -24,19 +24,24 @@ const TWO_32 = 2 ** 32;
 /** Bit n is VA[n + 12]: VA[55] chooses the half, VA[51:12] is the page in it. */
 const HALF_BIT = 2 ** 43;
 const PAGES = 2 ** 40;
-const { GLOBAL, IPA, KIND_MASK, KIND_SHIFT, SHARED_SET, UPPER, VALID } = TlbKey;
+const { GLOBAL, WORLD_MASK, WORLD_SHIFT, SHARED_SET, UPPER, VALID } = TlbKey;
+/** Where an entry's origin begins in its attribute word: of stage 1 and of stage 2 (see tlb.ts). */
+const STAGE_1 = 10;
+const STAGE_2 = 20;
 const EVERY_VMID = 0;
 const EXACT_VMID = 0xffff;
 
-/** Invalidates entries of one TLB. Every method looks at each entry at most once, or tries fewer keys than that. */
+/** Invalidates entries of both TLBs. Every method looks at each entry at most once, or tries fewer keys than that. */
 export class TlbInvalidation {
   readonly #tlb: Tlb;
+  readonly #ipaTlb: Tlb;
   readonly #DS: boolean;
   /** Bits of the VMID that must match. */
   #vmidMask = EXACT_VMID;
 
-  constructor(tlb: Tlb, DS: boolean) {
+  constructor(tlb: Tlb, ipaTlb: Tlb, DS: boolean) {
     this.#tlb = tlb;
+    this.#ipaTlb = ipaTlb;
     this.#DS = DS;
   }
 
@@ -47,21 +52,28 @@ export class TlbInvalidation {
 
   all(): void {
     this.#tlb.clear();
+    this.#ipaTlb.clear();
   }
 
-  /** Entries of `kind` (a StreamWorld or TlbKey.KIND_IPA), of the VMID where one is given. */
-  byKind(kind: number, vmid = -1): void {
+  /** Entries of VAs of a world, and of the VMID where one is given. */
+  byWorld(world: StreamWorld, vmid = -1): void {
     const mask = vmid < 0 ? EVERY_VMID : this.#vmidMask;
-    const key = (kind << KIND_SHIFT) | VALID;
-    this.#tlb.removeMatching(KIND_MASK | VALID, key, mask << 16, ((vmid & mask) << 16) | 0);
+    const key = (world << WORLD_SHIFT) | VALID;
+    this.#tlb.removeMatching(WORLD_MASK | VALID, key, mask << 16, ((vmid & mask) << 16) | 0);
+  }
+
+  /** Entries of IPAs, of the VMID where one is given. */
+  stage2(vmid = -1): void {
+    const mask = vmid < 0 ? EVERY_VMID : this.#vmidMask;
+    this.#ipaTlb.removeMatching(VALID, VALID, mask << 16, ((vmid & mask) << 16) | 0);
   }
 
   /** Non-global entries of an ASID. */
   byAsid(world: StreamWorld, vmid: number, asid: number): void {
     const mask = world === StreamWorld.EL1 ? this.#vmidMask : EVERY_VMID;
-    const key = (world << KIND_SHIFT) | VALID;
+    const key = (world << WORLD_SHIFT) | VALID;
     const tag = ((vmid & mask) << 16) | asid;
-    this.#tlb.removeMatching(KIND_MASK | VALID | GLOBAL, key, (mask << 16) | 0xffff, tag);
+    this.#tlb.removeMatching(WORLD_MASK | VALID | GLOBAL, key, (mask << 16) | 0xffff, tag);
   }
 
   /** Entries of stage 1 that translate an address of the range; with an ASID, those of it and global ones. */
@@ -71,34 +83,34 @@ export class TlbInvalidation {
     // The EL2 world has no ASIDs: its entries carry none, and the operand is ignored (§4.4.2.8).
     const asid = range.world === StreamWorld.EL2 ? 0 : range.asid;
     const upper = range.world !== StreamWorld.EL2 && Math.floor(range.page / HALF_BIT) % 2 === 1 ? UPPER : 0;
-    const key = (range.world << KIND_SHIFT) | VALID | upper;
+    const key = (range.world << WORLD_SHIFT) | VALID | upper;
     const first = range.page % PAGES;
     const last = this.#lastPage(range, first);
     const vmid = isEl1 ? range.vmid : 0;
     // Keys can be tried only if they are few and complete; splinters answer for addresses outside themselves.
     const isExact = asid >= 0 && tlb.splinters === 0 && (!isEl1 || this.#vmidMask === EXACT_VMID);
-    if (isExact && this.#keyCount(first, last, tlb.vaSizes) * (tlb.globals > 0 ? 3 : 1) <= tlb.used) {
+    if (isExact && this.#keyCount(first, last, tlb.sizes) * (tlb.globals > 0 ? 3 : 1) <= tlb.used) {
       const vmidTag = (vmid << 16) | 0;
-      this.#tryKeys(range, first, last, key, vmidTag | asid, tlb.vaSizes, 10);
+      this.#tryKeys(tlb, range, first, last, key, vmidTag | asid, STAGE_1);
       if (tlb.globals > 0) {
-        this.#tryKeys(range, first, last, key | GLOBAL, vmidTag, tlb.vaSizes, 10);
-        this.#tryKeys(range, first, last, key | GLOBAL | SHARED_SET, vmidTag, tlb.vaSizes, 10);
+        this.#tryKeys(tlb, range, first, last, key | GLOBAL, vmidTag, STAGE_1);
+        this.#tryKeys(tlb, range, first, last, key | GLOBAL | SHARED_SET, vmidTag, STAGE_1);
       }
       return;
     }
-    this.#scan(range, first, last, key, isEl1 ? this.#vmidMask : EVERY_VMID, vmid, asid);
+    this.#scan(tlb, range, first, last, key, isEl1 ? this.#vmidMask : EVERY_VMID, vmid, asid, STAGE_1);
   }
 
   /** Entries that hold stage 2 alone and translate an IPA of the range (§4.4.3.1). */
   byIpa(range: AddressRange): void {
-    const tlb = this.#tlb;
+    const tlb = this.#ipaTlb;
     const first = range.page % PAGES;
     const last = this.#lastPage(range, first);
-    if (this.#vmidMask === EXACT_VMID && this.#keyCount(first, last, tlb.ipaSizes) <= tlb.used) {
-      this.#tryKeys(range, first, last, IPA, (range.vmid << 16) | 0, tlb.ipaSizes, 20);
+    if (this.#vmidMask === EXACT_VMID && this.#keyCount(first, last, tlb.sizes) <= tlb.used) {
+      this.#tryKeys(tlb, range, first, last, VALID, (range.vmid << 16) | 0, STAGE_2);
       return;
     }
-    this.#scan(range, first, last, IPA, this.#vmidMask, range.vmid, -1);
+    this.#scan(tlb, range, first, last, VALID, this.#vmidMask, range.vmid, -1, STAGE_2);
   }
 
   /** Last page of the range, inside the half it begins in: ranges do not wrap (§4.4.1.1). */
@@ -119,26 +131,26 @@ export class TlbInvalidation {
   }
 
   #tryKeys(
+    tlb: Tlb,
     range: AddressRange,
     first: number,
     last: number,
     key: number,
     tag: number,
-    sizes: number,
     originShift: number,
   ): void {
-    const tlb = this.#tlb;
-    for (let left = sizes; left !== 0; left &= left - 1) {
+    for (let left = tlb.sizes; left !== 0; left &= left - 1) {
       const bit = left & -left;
       const size = 2 ** (31 - Math.clz32(bit));
       for (let page = first - (first % size); page <= last; page += size) {
         const at = tlb.find(page | 0, key | Math.floor(page / TWO_32), tag, bit);
-        if (at >= 0 && this.#matchesHint(range, at, originShift)) tlb.remove(at);
+        if (at >= 0 && this.#matchesHint(tlb, range, at, originShift)) tlb.remove(at);
       }
     }
   }
 
   #scan(
+    tlb: Tlb,
     range: AddressRange,
     first: number,
     last: number,
@@ -146,12 +158,11 @@ export class TlbInvalidation {
     vmidMask: number,
     vmid: number,
     asid: number,
+    originShift: number,
   ): void {
-    const tlb = this.#tlb;
-    const originShift = (key & KIND_MASK) === KIND_MASK ? 20 : 10;
     for (let at = tlb.next(-1); at >= 0; at = tlb.next(at)) {
       const sized = tlb.key(at);
-      if ((sized & (KIND_MASK | VALID | UPPER)) !== key) continue;
+      if ((sized & (WORLD_MASK | VALID | UPPER)) !== key) continue;
       const tag = tlb.tag(at);
       if (((tag >>> 16) & vmidMask) !== (vmid & vmidMask)) continue;
       if (asid >= 0 && (sized & GLOBAL) === 0 && (tag & 0xffff) !== asid) continue;
@@ -160,15 +171,15 @@ export class TlbInvalidation {
       const size = 2 ** Math.max(tlb.pages(at), leaf);
       const page = (sized & 0xff) * TWO_32 + (tlb.pageLow(at) >>> 0);
       const start = page - (page % size);
-      if (start <= last && start + size > first && this.#matchesHint(range, at, originShift)) tlb.remove(at);
+      if (start <= last && start + size > first && this.#matchesHint(tlb, range, at, originShift)) tlb.remove(at);
     }
   }
 
   /** Whether TG and TTL, if given, are those of the walk that made the entry: only then must it go (§4.4.1.1). */
-  #matchesHint(range: AddressRange, at: number, originShift: number): boolean {
+  #matchesHint(tlb: Tlb, range: AddressRange, at: number, originShift: number): boolean {
     const { TG } = range;
     if (TG === 0) return true;
-    const origin = this.#tlb.attributes(at) >>> originShift;
+    const origin = tlb.attributes(at) >>> originShift;
     if (((origin >>> 3) & 3) !== TG) return false;
     const isReserved = TG === 2 && range.TTL === 1 && !this.#DS;
     return range.TTL === 0 || isReserved || (origin & 7) === range.TTL + 1;

@@ -30,7 +30,7 @@ export const Mode = {
 // Hot code reads constants of its own module only: the engine cannot fold imported ones.
 const { ABORT, INVALID, LEAF } = WalkEnd;
 const { WRITABLE_LATER } = Grant;
-const { IPA } = TlbKey;
+const { VALID } = TlbKey;
 const { IN, TTD } = FaultClass;
 const { HARDWARE_ACCESS, HARDWARE_DIRTY, ACCESS_FLAG_FAULT_DISABLED, S2PTW, S2FWB } = StageFlag;
 const READ = PRIVILEGED_READ;
@@ -67,6 +67,7 @@ export class Stage2Translation implements DescriptorAddresses {
   readonly #conflicts: number;
   readonly #walk = new Walk();
 
+  /** `tlb` is that of IPAs. */
   constructor(memory: Memory, tlb: Tlb, XNX: boolean, BBML: number) {
     this.#memory = memory;
     this.#tlb = tlb;
@@ -108,10 +109,10 @@ export class Stage2Translation implements DescriptorAddresses {
       return this.#fault(outcome, EventType.F_TRANSLATION, 0, faultClass, ttRnW, low, high);
     }
     const tlb = this.#tlb;
-    const key = IPA | high;
-    const at = tlb.find(low, key, context.vmidTag, tlb.ipaSizes);
+    const key = VALID | high;
+    const at = tlb.find(low, key, context.vmidTag, tlb.sizes);
     if (at >= 0) {
-      if (this.#conflicts !== 0 && tlb.isAmbiguous(at, low, key, context.vmidTag, tlb.ipaSizes)) {
+      if (this.#conflicts !== 0 && tlb.isAmbiguous(at, low, key, context.vmidTag, tlb.sizes)) {
         return this.#fault(outcome, EventType.F_TLB_CONFLICT, 0, faultClass, ttRnW, low, high);
       }
       this.#load(at, low);
@@ -215,7 +216,7 @@ export class Stage2Translation implements DescriptorAddresses {
   #store(context: TranslationContext, low: number, high: number): void {
     const grant = this.pageHigh | (this.granted << 8) | this.writableLater;
     const attributes = this.memAttr | (this.shareability << 8) | (this.origin << 20);
-    this.#tlb.insert(low, IPA | high, context.vmidTag, this.pages, this.pageLow, grant, attributes, 0);
+    this.#tlb.insert(low, VALID | high, context.vmidTag, this.pages, this.pageLow, grant, attributes, 0);
   }
 
   #fault(

@@ -1,14 +1,14 @@
 /**
  * The translation lookaside buffer: a fixed number of entries, found by hash, replaced round robin.
  *
- * An entry maps one naturally aligned range, as large as its leaf (or group of contiguous leaves) allows. Entries of
- * stage 1 map VAs, to physical addresses where stage 2 was walked too; entries of stage 2 map IPAs. Which addresses,
- * ASIDs and VMIDs an entry answers for is IHI 0070 §3.17. Nothing is dropped but by replacement or invalidation, so
- * that a missing invalidation shows.
+ * An entry maps one naturally aligned range, as large as its leaf (or group of contiguous leaves) allows. There is one
+ * TLB of VAs, whose entries go all the way to physical addresses where both stages translate, and one of IPAs. Which
+ * addresses, ASIDs and VMIDs an entry answers for is IHI 0070 §3.17. Nothing is dropped but by replacement or
+ * invalidation, so that a missing invalidation shows.
  *
  * An entry is eight 32-bit words:
  *   0  page bits 31:0, aligned to the range
- *   1  key: page bits 39:32 (7:0), VA[55] (8), kind (10:9), log2 of the pages of the range (15:11), valid (16),
+ *   1  key: page bits 39:32 (7:0), VA[55] (8), StreamWorld (10:9), log2 of the pages of the range (15:11), valid (16),
  *      global (17), shared set of ASIDs (18)
  *   2  tag: VMID (31:16), ASID (15:0)
  *   3  output page bits 31:0
@@ -36,24 +36,15 @@ const IPA = 6;
 const NEXT = 7;
 
 const UPPER = 1 << 8;
-const KIND_SHIFT = 9;
-const KIND_MASK = 3 << KIND_SHIFT;
+const WORLD_SHIFT = 9;
+const WORLD_MASK = 3 << WORLD_SHIFT;
 const PAGES_SHIFT = 11;
 const VALID = 1 << 16;
 const GLOBAL = 1 << 17;
 const SHARED_SET = 1 << 18;
 
-/** Parts of the key. Kinds 0 to 2 are VAs of a StreamWorld; IPA has the kind and the valid bit of stage 2 entries. */
-export const TlbKey = {
-  UPPER,
-  KIND_SHIFT,
-  KIND_MASK,
-  VALID,
-  GLOBAL,
-  SHARED_SET,
-  KIND_IPA: 3,
-  IPA: KIND_MASK | VALID,
-} as const;
+/** Parts of the key. Entries of IPAs have VALID and the page alone. */
+export const TlbKey = { UPPER, WORLD_SHIFT, WORLD_MASK, VALID, GLOBAL, SHARED_SET } as const;
 
 /** Flags of the grant word. */
 export const Grant = { WRITABLE_LATER: 1 << 20, NOT_GLOBAL: 1 << 21 } as const;
@@ -67,17 +58,16 @@ const leafPages = (attributes: number): number => (attributes >>> 15) & 31;
 export class Tlb {
   readonly #words: Int32Array;
   readonly capacity: number;
-  /** Sizes in use, bit n for ranges of 2^n pages: of VAs and of IPAs. */
-  vaSizes = 0;
-  ipaSizes = 0;
+  /** Sizes in use, bit n for ranges of 2^n pages. */
+  sizes = 0;
   /** Global entries. */
   globals = 0;
   /** Entries that cover less than their stage 1 leaf, because stage 2 maps smaller pages. */
   splinters = 0;
   readonly #heads: Int32Array;
   readonly #bucketShift: number;
-  /** How many entries have each size: 32 counters for VAs, 32 for IPAs. */
-  readonly #sizes = new Uint32Array(64);
+  /** How many entries have each size. */
+  readonly #sizes = new Uint32Array(32);
   /** Slots below have been used; those that are free again form a list. */
   #used = 0;
   #free = END;
@@ -200,7 +190,7 @@ export class Tlb {
     this.#heads[bucket] = slot;
     this.#live += 1;
     if ((key & GLOBAL) !== 0) this.globals += 1;
-    this.#count(key, pages, 1);
+    this.#count(pages, 1);
     words[at | OUTPUT] = (outputLow >>> pages) << pages;
     words[at | GRANT] = grant | 0;
     words[at | ATTRIBUTES] = attributes | 0;
@@ -263,8 +253,7 @@ export class Tlb {
   #empty(): void {
     this.#heads.fill(END);
     this.#sizes.fill(0);
-    this.vaSizes = 0;
-    this.ipaSizes = 0;
+    this.sizes = 0;
     this.globals = 0;
     this.splinters = 0;
     this.#used = 0;
@@ -298,17 +287,13 @@ export class Tlb {
     this.#live -= 1;
     if ((key & GLOBAL) !== 0) this.globals -= 1;
     if (leafPages(words[at | ATTRIBUTES] ?? 0) > shift) this.splinters -= 1;
-    this.#count(key, shift, -1);
+    this.#count(shift, -1);
   }
 
   /** A size comes into use with its first entry and goes with its last. */
-  #count(key: number, shift: number, change: number): void {
-    const isIpa = (key & KIND_MASK) === KIND_MASK;
-    const counter = isIpa ? 32 | shift : shift;
-    const before = this.#sizes[counter] ?? 0;
-    this.#sizes[counter] = before + change;
-    if ((before | (before + change)) !== 1) return;
-    if (isIpa) this.ipaSizes ^= 1 << shift;
-    else this.vaSizes ^= 1 << shift;
+  #count(pages: number, change: number): void {
+    const before = this.#sizes[pages] ?? 0;
+    this.#sizes[pages] = before + change;
+    if ((before | (before + change)) === 1) this.sizes ^= 1 << pages;
   }
 }

@@ -15,7 +15,7 @@ import {
   MemoryAttribute,
   normalizeAttributes,
 } from './attributes.ts';
-import { ContextFlag, RegionFlag, type StreamWorld, type TableRegion, type TranslationContext } from './context.ts';
+import { ContextFlag, RegionFlag, StreamWorld, type TableRegion, type TranslationContext } from './context.ts';
 import { stage1Fault } from './fault.ts';
 import { type AddressRange, TlbInvalidation } from './invalidation.ts';
 import { type Access, type Outcome, Permission, Purpose } from './outcome.ts';
@@ -34,7 +34,7 @@ export interface TranslatorOptions {
   readonly BBML: 0 | 1 | 2;
   /** IDR5.DS: TTL=1 with TG of 16 KiB means level 1. */
   readonly DS?: boolean;
-  /** TLB entries: a power of two, 16 to 2^20. */
+  /** Entries of the TLB of VAs, and as many of that of IPAs: a power of two, 16 to 2^20. */
   readonly tlbEntries?: number;
 }
 
@@ -46,6 +46,7 @@ const { IN } = FaultClass;
 const { PROBE, UPDATE } = Mode;
 const { NOT_GLOBAL, WRITABLE_LATER } = Grant;
 const { UPPER } = TlbKey;
+const { EL1, EL2, EL2_E2H } = StreamWorld;
 const { STAGE_1, STAGE_2, TWO_RANGES } = ContextFlag;
 const { TOP_BYTE_IGNORED, UNPRIVILEGED_FORBIDDEN, DISABLED } = RegionFlag;
 const WRITE_BITS = WRITES;
@@ -71,7 +72,10 @@ const withHints = (word: number, incoming: number): number => (word & ~0xff) | c
 const isProbe = (access: Access): boolean => access.purpose === ATS || access.purpose === PREFETCH;
 
 export class Translator {
+  /** Entries of VAs. */
   readonly tlb: Tlb;
+  /** Entries of IPAs: of streams with stage 2 alone, and of what stage 1 walks and outputs. */
+  readonly ipaTlb: Tlb;
   readonly #stage1: Stage1Translation;
   /** Of outputs of stage 1; stage 1 has its own for descriptors. */
   readonly #stage2: Stage2Translation;
@@ -85,10 +89,11 @@ export class Translator {
   constructor(options: TranslatorOptions) {
     const { memory, outputBits, XNX, BBML, DS = false, tlbEntries = DEFAULT_TLB_ENTRIES } = options;
     this.tlb = new Tlb(tlbEntries);
-    this.#stage2 = new Stage2Translation(memory, this.tlb, XNX, BBML);
-    const descriptors = new Stage2Translation(memory, this.tlb, XNX, BBML);
+    this.ipaTlb = new Tlb(tlbEntries);
+    this.#stage2 = new Stage2Translation(memory, this.ipaTlb, XNX, BBML);
+    const descriptors = new Stage2Translation(memory, this.ipaTlb, XNX, BBML);
     this.#stage1 = new Stage1Translation(memory, descriptors, BBML);
-    this.#invalidation = new TlbInvalidation(this.tlb, DS);
+    this.#invalidation = new TlbInvalidation(this.tlb, this.ipaTlb, DS);
     this.#outputBits = outputBits;
     this.#outputPages = 2 ** (outputBits - 12);
     this.#conflicts = BBML < 2 ? 1 : 0;
@@ -115,8 +120,8 @@ export class Translator {
     }
     const { tlb } = this;
     const position = (isUpper ? UPPER : 0) | (high & 0xff);
-    let at = tlb.find(low, context.key | position, context.tag, tlb.vaSizes);
-    if (at < 0 && tlb.globals > 0) at = tlb.find(low, context.globalKey | position, context.vmidTag, tlb.vaSizes);
+    let at = tlb.find(low, context.key | position, context.tag, tlb.sizes);
+    if (at < 0 && tlb.globals > 0) at = tlb.find(low, context.globalKey | position, context.vmidTag, tlb.sizes);
     if (at < 0) return this.#translateByWalk(context, region, access, low, position, outcome);
     if (this.#conflicts !== 0 && this.#isAmbiguous(context, at, low, position)) {
       return stage1Fault(outcome, EventType.F_TLB_CONFLICT, 0);
@@ -208,25 +213,25 @@ export class Translator {
 
   /** CMD_TLBI_NSNH_ALL: every NS-EL1 entry, stage 1 and 2, all VMIDs. */
   invalidateNonHyp(): void {
-    this.#invalidation.byKind(0);
-    this.#invalidation.byKind(TlbKey.KIND_IPA);
+    this.#invalidation.byWorld(EL1);
+    this.#invalidation.stage2();
   }
 
   /** CMD_TLBI_NH_ALL: entries of a VMID that hold stage 1. */
   invalidateStage1(vmid: number): void {
-    this.#invalidation.byKind(0, vmid);
+    this.#invalidation.byWorld(EL1, vmid);
   }
 
   /** CMD_TLBI_S12_VMALL: entries of both stages of a VMID. */
   invalidateVm(vmid: number): void {
-    this.#invalidation.byKind(0, vmid);
-    this.#invalidation.byKind(TlbKey.KIND_IPA, vmid);
+    this.#invalidation.byWorld(EL1, vmid);
+    this.#invalidation.stage2(vmid);
   }
 
   /** CMD_TLBI_EL2_ALL: NS-EL2 and NS-EL2-E2H. */
   invalidateHyp(): void {
-    this.#invalidation.byKind(1);
-    this.#invalidation.byKind(2);
+    this.#invalidation.byWorld(EL2);
+    this.#invalidation.byWorld(EL2_E2H);
   }
 
   /** CMD_TLBI_NH_ASID and EL2_ASID: non-global entries of an ASID. */
@@ -253,10 +258,10 @@ export class Translator {
 
   #isAmbiguous(context: TranslationContext, at: number, low: number, position: number): boolean {
     const { tlb } = this;
-    const { vaSizes } = tlb;
-    if (tlb.isAmbiguous(at, low, context.key | position, context.tag, vaSizes)) return true;
+    const { sizes } = tlb;
+    if (tlb.isAmbiguous(at, low, context.key | position, context.tag, sizes)) return true;
     if (tlb.globals === 0) return false;
-    const other = tlb.find(low, context.globalKey | position, context.vmidTag, vaSizes);
+    const other = tlb.find(low, context.globalKey | position, context.vmidTag, sizes);
     return other >= 0 && other !== at;
   }
 
