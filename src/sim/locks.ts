@@ -1,6 +1,6 @@
 /** Locks for tasks. Each notes its holder, so that a task that ends with one fails the run. */
 import { AssertionError, assert } from '../assert.ts';
-import { type Scheduler, type Steps, type Task, WaitQueue } from './task.ts';
+import { removeFrom, type Scheduler, type Steps, type Task, WaitQueue } from './task.ts';
 
 /** One holder at a time; granted in the order of asking. */
 export class Mutex {
@@ -20,13 +20,13 @@ export class Mutex {
     assert(this.#holder !== task, `${task.name} locks ${this.name} twice`);
     while (this.#holder !== null) yield this.#waiters;
     this.#holder = task;
-    task.held.add(this);
+    task.held.push(this);
   }
 
   unlock(): void {
     const task = this.#scheduler.running;
     assert(this.#holder === task, `${task.name} unlocks ${this.name}, which it does not hold`);
-    task.held.delete(this);
+    task.drop(this);
     this.#holder = null;
     this.#waiters.wakeOne();
   }
@@ -37,7 +37,7 @@ export class RwLock {
   readonly name: string;
   readonly #scheduler: Scheduler;
   readonly #waiters: WaitQueue;
-  readonly #readers = new Set<Task>();
+  readonly #readers: Task[] = [];
   #writer: Task | null = null;
   #writersWaiting = 0;
 
@@ -49,7 +49,7 @@ export class RwLock {
 
   *lockRead(): Steps {
     const task = this.#scheduler.running;
-    assert(this.#writer !== task && !this.#readers.has(task), `${task.name} locks ${this.name} twice`);
+    this.#assertNotHeld(task);
     while (!this.tryLockRead()) yield this.#waiters;
   }
 
@@ -57,36 +57,42 @@ export class RwLock {
   tryLockRead(): boolean {
     if (this.#writer !== null || this.#writersWaiting > 0) return false;
     const task = this.#scheduler.running;
-    this.#readers.add(task);
-    task.held.add(this);
+    this.#readers.push(task);
+    task.held.push(this);
     return true;
   }
 
   unlockRead(): void {
     const task = this.#scheduler.running;
-    if (!this.#readers.delete(task)) {
+    if (!removeFrom(this.#readers, task)) {
       throw new AssertionError(`${task.name} unlocks ${this.name}, which it does not hold`);
     }
-    task.held.delete(this);
-    if (this.#readers.size === 0) this.#waiters.wakeAll();
+    task.drop(this);
+    if (this.#readers.length === 0) this.#waiters.wakeAll();
   }
 
   *lockWrite(): Steps {
     const task = this.#scheduler.running;
-    assert(this.#writer !== task && !this.#readers.has(task), `${task.name} locks ${this.name} twice`);
+    this.#assertNotHeld(task);
     this.#writersWaiting += 1;
-    while (this.#writer !== null || this.#readers.size > 0) yield this.#waiters;
+    while (this.#writer !== null || this.#readers.length > 0) yield this.#waiters;
     this.#writersWaiting -= 1;
     this.#writer = task;
-    task.held.add(this);
+    task.held.push(this);
   }
 
   unlockWrite(): void {
     const task = this.#scheduler.running;
     assert(this.#writer === task, `${task.name} unlocks ${this.name}, which it does not hold`);
     this.#writer = null;
-    task.held.delete(this);
+    task.drop(this);
     this.#waiters.wakeAll();
+  }
+
+  #assertNotHeld(task: Task): void {
+    if (this.#writer === task || this.#readers.includes(task)) {
+      throw new AssertionError(`${task.name} locks ${this.name} twice`);
+    }
   }
 }
 
@@ -102,7 +108,7 @@ export class RangeLock {
   readonly name: string;
   readonly #scheduler: Scheduler;
   readonly #waiters: WaitQueue;
-  readonly #held = new Set<HeldRange>();
+  readonly #held: HeldRange[] = [];
 
   constructor(scheduler: Scheduler, name: string) {
     this.name = name;
@@ -125,7 +131,7 @@ export class RangeLock {
 
   unlock(range: HeldRange): void {
     const task = this.#scheduler.running;
-    if (!task.held.delete(range) || !this.#held.delete(range)) {
+    if (!task.drop(range) || !removeFrom(this.#held, range)) {
       throw new AssertionError(`${task.name} unlocks a range it does not hold`);
     }
     this.#waiters.wakeAll();
@@ -133,8 +139,8 @@ export class RangeLock {
 
   #hold(start: number, end: number): HeldRange {
     const range: HeldRange = { name: this.name, start, end };
-    this.#held.add(range);
-    this.#scheduler.running.held.add(range);
+    this.#held.push(range);
+    this.#scheduler.running.held.push(range);
     return range;
   }
 

@@ -15,6 +15,9 @@ export type Steps<T = void> = Generator<Wait, T, void>;
 /** Chooses which of `count` runnable tasks goes next: an index below `count`. */
 export type Chooser = (count: number) => number;
 
+/** Steps that are over: what a plain function answers that had nothing to wait for. */
+export const NO_STEPS: Steps = (function* () {})();
+
 /** Anything a task may hold and must give back before it ends. */
 export interface Holdable {
   readonly name: string;
@@ -24,7 +27,8 @@ export class Task<T = unknown> {
   readonly name: string;
   /** A daemon may wait for ever; any other task that does is a deadlock. */
   readonly daemon: boolean;
-  readonly held = new Set<Holdable>();
+  /** Few at a time: a list costs less than a set, which gives back memory with each deletion. */
+  readonly held: Holdable[] = [];
   readonly #finished: WaitQueue;
   readonly #steps: Steps<T>;
   #result: { readonly value: T } | null = null;
@@ -56,6 +60,11 @@ export class Task<T = unknown> {
     return this.#result.value;
   }
 
+  /** Notes that a lock was given back: whether the task held it. For locks. */
+  drop(lock: Holdable): boolean {
+    return removeFrom(this.held, lock);
+  }
+
   /** Runs to the next wait: what is waited for, or null at the end. For the scheduler alone. */
   step(): Wait | null {
     const next = this.#steps.next();
@@ -64,6 +73,15 @@ export class Task<T = unknown> {
     this.#finished.wakeAll();
     return null;
   }
+}
+
+/** Takes `item` out of a short list whose order does not matter: whether it was there. */
+export function removeFrom<T>(list: T[], item: T): boolean {
+  const index = list.lastIndexOf(item);
+  if (index < 0) return false;
+  const last = list.pop();
+  if (last !== undefined && index < list.length) list[index] = last;
+  return true;
 }
 
 /** Tasks asleep until somebody wakes them, in the order in which they came. */
@@ -83,6 +101,7 @@ export class WaitQueue {
 
   /** Wakes the task that has slept longest; false when nobody sleeps. */
   wakeOne(): boolean {
+    if (this.#sleepers.length === 0) return false;
     const task = this.#sleepers.shift();
     if (task === undefined) return false;
     task.wokenBy = 'wake';
@@ -180,7 +199,7 @@ export class Scheduler {
     this.#running = null;
     if (wait === null) {
       this.#alive.delete(task);
-      const held = [...task.held].map((lock) => lock.name).join(', ');
+      const held = task.held.map((lock) => lock.name).join(', ');
       assert(held === '', `task ${task.name} ended while it held ${held}`);
     } else if (typeof wait === 'number') {
       this.clock.after(wait, () => this.ready(task));

@@ -32,6 +32,11 @@ export class CommandBatch {
   #view = new DataView(new ArrayBuffer(FIRST_CAPACITY * COMMAND_BYTES));
   #bytes: Uint8Array = new Uint8Array(this.#view.buffer);
   #count = 0;
+  /** For the queue: commands published, the position of the first of them, one past the last, and whether ATCs timed out. */
+  published = 0;
+  start = 0;
+  end = Number.POSITIVE_INFINITY;
+  atcTimedOut = false;
 
   /** Commands in the batch. */
   get count(): number {
@@ -45,6 +50,10 @@ export class CommandBatch {
 
   reset(): void {
     this.#count = 0;
+    this.published = 0;
+    this.start = 0;
+    this.end = Number.POSITIVE_INFINITY;
+    this.atcTimedOut = false;
   }
 
   configureStream(streamId: number, leaf: boolean): void {

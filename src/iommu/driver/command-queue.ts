@@ -2,7 +2,7 @@
 import { assert } from '../../assert.ts';
 import type { Mmio } from '../../hw/bus.ts';
 import type { Memory } from '../../hw/memory.ts';
-import type { Steps } from '../../sim/task.ts';
+import { removeFrom, type Steps } from '../../sim/task.ts';
 import { COMMAND_BYTES, Command, CommandError, Opcode } from '../spec/commands.layout.ts';
 import { CMDQ_BASE, CMDQ_CONS, CMDQ_PROD } from '../spec/registers.layout.ts';
 import { CommandBatch } from './command-batch.ts';
@@ -37,14 +37,6 @@ const POLL_NS = 50;
 const LONGEST_POLL_NS = 10_000_000;
 const POLLS_PER_WAIT = 8;
 
-/** A batch that waits for its CMD_SYNC. */
-interface Waiter {
-  /** Positions, counted over all time: the first command and one past the CMD_SYNC. */
-  readonly start: number;
-  end: number;
-  atcTimedOut: boolean;
-}
-
 /**
  * Positions count commands over all time; the index registers show their low bits (with the wrap bit, §3.5.1). A batch is
  * published as one piece when it fits, so commands of two tasks never mix within what each other's CMD_SYNC covers.
@@ -59,7 +51,8 @@ export class CommandQueue {
   readonly #syncNs: number;
   readonly #syncTimeoutNs: number;
   readonly #checkErrors: () => void;
-  readonly #waiters = new Set<Waiter>();
+  /** Batches that wait for their CMD_SYNC. */
+  readonly #waiting: CommandBatch[] = [];
   readonly #pool: CommandBatch[] = [];
   #produced = 0;
   #consumed = 0;
@@ -106,20 +99,37 @@ export class CommandQueue {
 
   /** Appends a CMD_SYNC, publishes the batch, and waits until that CMD_SYNC was consumed. */
   *issue(batch: CommandBatch): Steps<Issued> {
+    return this.begin(batch) ? Issued.DONE : yield* this.end(batch);
+  }
+
+  /** As {@link issue}, without a wait: whether the CMD_SYNC was consumed at once. If not, {@link end} is to follow. */
+  begin(batch: CommandBatch): boolean {
     batch.sync();
-    const waiter: Waiter = { start: this.#produced, end: Number.POSITIVE_INFINITY, atcTimedOut: false };
-    this.#waiters.add(waiter);
-    for (let done = 0; done < batch.count; ) {
-      done += this.#publish(batch, done);
-      if (done < batch.count && !(yield* this.#reach(this.#produced - this.#entries + 1))) break;
+    batch.start = this.#produced;
+    this.#waiting.push(batch);
+    this.#publish(batch);
+    if (batch.published < batch.count) return false;
+    batch.end = this.#produced;
+    if (this.#syncNs > 0 || this.#abandoned) return false;
+    this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
+    if (this.#consumed < batch.end || batch.atcTimedOut) return false;
+    this.#retire(batch);
+    return true;
+  }
+
+  /** Waits for the CMD_SYNC of a batch that {@link begin} did not see the end of. */
+  *end(batch: CommandBatch): Steps<Issued> {
+    while (batch.published < batch.count) {
+      if (!(yield* this.#reach(this.#produced - this.#entries + 1))) break;
+      this.#publish(batch);
     }
-    waiter.end = this.#produced;
-    this.#pool.push(batch);
+    batch.end = this.#produced;
     if (this.#syncNs > 0) yield this.#syncNs;
-    const finished = yield* this.#reach(waiter.end);
-    this.#waiters.delete(waiter);
+    const finished = yield* this.#reach(batch.end);
+    const { atcTimedOut } = batch;
+    this.#retire(batch);
     if (!finished) return Issued.TIMEOUT;
-    return waiter.atcTimedOut ? Issued.ATC_TIMEOUT : Issued.DONE;
+    return atcTimedOut ? Issued.ATC_TIMEOUT : Issued.DONE;
   }
 
   /**
@@ -134,8 +144,8 @@ export class CommandQueue {
     const at = this.#base + (this.#consumed % this.#entries) * COMMAND_BYTES;
     const opcode = Command.Opcode.of(this.#memory.read32(at));
     if (error === CommandError.ATC_INV_SYNC) {
-      for (const waiter of this.#waiters) {
-        if (waiter.start <= this.#consumed && this.#consumed < waiter.end) waiter.atcTimedOut = true;
+      for (const batch of this.#waiting) {
+        if (batch.start <= this.#consumed && this.#consumed < batch.end) batch.atcTimedOut = true;
       }
     } else if (error !== CommandError.ABT) {
       this.#memory.fill(at, COMMAND_BYTES, 0);
@@ -144,8 +154,9 @@ export class CommandQueue {
     return { error, opcode };
   }
 
-  /** Copies as much of the batch as fits and rings the doorbell; the number of commands published. */
-  #publish(batch: CommandBatch, from: number): number {
+  /** Copies as much of the rest of the batch as fits and rings the doorbell. */
+  #publish(batch: CommandBatch): void {
+    const from = batch.published;
     let space = this.#space();
     if (space < batch.count - from) {
       this.#noteConsumed(this.#mmio.read32(CMDQ_CONS.offset));
@@ -159,11 +170,16 @@ export class CommandQueue {
       this.#memory.write(this.#base + index * COMMAND_BYTES, batch.bytes, source, run * COMMAND_BYTES);
       copied += run;
     }
-    if (count > 0) {
-      this.#produced += count;
-      this.#mmio.write32(CMDQ_PROD.offset, this.#produced & this.#indexMask);
-    }
-    return count;
+    if (count === 0) return;
+    batch.published += count;
+    this.#produced += count;
+    this.#mmio.write32(CMDQ_PROD.offset, this.#produced & this.#indexMask);
+  }
+
+  /** The batch waits no longer and may be used again. */
+  #retire(batch: CommandBatch): void {
+    removeFrom(this.#waiting, batch);
+    this.#pool.push(batch);
   }
 
   #space(): number {

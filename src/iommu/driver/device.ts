@@ -5,7 +5,7 @@ import { type Scheduler, WaitQueue } from '../../sim/task.ts';
 import type { IommuDevice } from '../core.ts';
 import type { ContextTable } from './context-table.ts';
 import type { SmmuDomain } from './domain.ts';
-import type { PartialGroup, PendingGroup } from './fault-groups.ts';
+import { type PartialGroup, PendingGroups } from './fault-groups.ts';
 import type { PciFunctionControl } from './function-control.ts';
 import type { PagedDomain } from './paged-domain.ts';
 
@@ -68,7 +68,7 @@ export class SmmuDevice implements IommuDevice {
   readonly partial = new Map<number, PartialGroup>();
   partialRequests = 0;
   /** Groups without an answer yet, by origin and index. */
-  readonly pending = new Map<number, PendingGroup>();
+  readonly pending = new PendingGroups();
   /** Answers on their way. */
   answering = 0;
   /** Woken when nothing is pending or on its way any more. */

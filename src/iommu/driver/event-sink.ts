@@ -85,8 +85,8 @@ export class EventSink implements RecordSink<PendingGroup> {
     return this.#service.stalled(device, stag, pasid, fault, notBeforeNs, stage);
   }
 
-  *serve(work: PendingGroup): Steps {
-    yield* this.#service.deliver(work);
+  serve(work: PendingGroup): Steps {
+    return this.#service.deliver(work);
   }
 
   /** Events were lost. Those of stalled accesses never are: they come when there is room (§7.4). */

@@ -2,6 +2,7 @@
  * Page request groups in the making, and groups that wait for an answer (PCIe §10.4.1, IHI 0070 §8). A stalled access is
  * a group of one page: what differs between the two is how they are answered.
  */
+import { assert } from '../../assert.ts';
 import type { FaultGroup, FaultResponse, PageFault } from '../core.ts';
 import type { SmmuDevice } from './device.ts';
 import type { SmmuDomain } from './domain.ts';
@@ -43,6 +44,9 @@ export class PendingGroup {
   /** The answer was given, or nobody waits for it any more. */
   finished = false;
   deadlineNs = 0;
+  /** Neighbours in the list of deadlines; null at its ends and outside. */
+  sooner: PendingGroup | null = null;
+  later: PendingGroup | null = null;
 
   constructor(
     device: SmmuDevice,
@@ -63,16 +67,50 @@ export class PendingGroup {
     this.notBeforeNs = notBeforeNs;
     this.stage = stage;
   }
-
-  /** Names the group among those of its device. */
-  get key(): number {
-    return groupKey(this.origin, this.index);
-  }
 }
 
-/** Stall tags have 16 bits, page request group indexes 9. */
-export function groupKey(origin: 'stall' | 'pri', index: number): number {
-  return origin === 'pri' ? 0x1_0000 + index : index;
+/**
+ * The groups of a device that wait for an answer, by origin and index. Indexes are small (9 bits, stall tags 16) and used
+ * again and again: arrays, which deleting from does not make smaller.
+ */
+export class PendingGroups {
+  readonly #stalls: (PendingGroup | null)[] = [];
+  readonly #requests: (PendingGroup | null)[] = [];
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Whether there is a group of that name. */
+  has(whole: PendingGroup): boolean {
+    return (this.#of(whole)[whole.index] ?? null) !== null;
+  }
+
+  add(whole: PendingGroup): void {
+    const groups = this.#of(whole);
+    assert((groups[whole.index] ?? null) === null, 'no two pending groups of a device have one name');
+    while (groups.length <= whole.index) groups.push(null);
+    groups[whole.index] = whole;
+    this.#size += 1;
+  }
+
+  delete(whole: PendingGroup): void {
+    const groups = this.#of(whole);
+    if (groups[whole.index] !== whole) return;
+    groups[whole.index] = null;
+    this.#size -= 1;
+  }
+
+  /** All of them, stalls first. */
+  all(): PendingGroup[] {
+    const present = (whole: PendingGroup | null): whole is PendingGroup => whole !== null;
+    return [...this.#stalls.filter(present), ...this.#requests.filter(present)];
+  }
+
+  #of(whole: PendingGroup): (PendingGroup | null)[] {
+    return whole.origin === 'stall' ? this.#stalls : this.#requests;
+  }
 }
 
 /** What one handler is asked to serve. */

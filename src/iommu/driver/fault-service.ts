@@ -4,14 +4,15 @@ import { assert } from '../../assert.ts';
 import type { Clock, Timer } from '../../sim/clock.ts';
 import type { Invariants } from '../../sim/invariants.ts';
 import type { Log } from '../../sim/log.ts';
-import { type Scheduler, type Steps, WaitQueue } from '../../sim/task.ts';
+import { NO_STEPS, type Scheduler, type Steps, WaitQueue } from '../../sim/task.ts';
 import type { FaultGroup, FaultResponse, PageFault } from '../core.ts';
 import { PriResponse } from '../spec/commands.layout.ts';
+import type { CommandBatch } from './command-batch.ts';
 import type { CommandQueue } from './command-queue.ts';
 import type { DriverCounters } from './counters.ts';
 import type { SmmuDevice } from './device.ts';
 import { DeliveredGroup, PartialGroup, PendingGroup, worse } from './fault-groups.ts';
-import { type Share, sharesOf } from './fault-shares.ts';
+import { share } from './fault-shares.ts';
 import type { Invalidation } from './invalidation.ts';
 
 export interface FaultServiceOptions {
@@ -43,7 +44,7 @@ const RESPONSE_CODE: Readonly<Record<FaultResponse, number>> = {
 export class FaultService {
   readonly #options: FaultServiceOptions;
   /** Pending groups in order of their deadlines. */
-  readonly #deadlines = new Set<PendingGroup>();
+  readonly #deadlines = new Deadlines();
   readonly #expired: WaitQueue;
   readonly #debug: boolean;
   #timer: Timer | null = null;
@@ -86,7 +87,7 @@ export class FaultService {
     const { pasid, pages, notBeforeNs } = partial;
     const { now } = this.#options.clock;
     const whole = new PendingGroup(device, 'pri', request.groupIndex, pasid, pages, now, notBeforeNs, 0);
-    if (device.pending.has(whole.key)) {
+    if (device.pending.has(whole)) {
       // Its index is in use: the answer to the first one is the only one that the function can tell.
       this.#violation(device, request, partial, 'index');
       return null;
@@ -113,63 +114,68 @@ export class FaultService {
   }
 
   /** Gives a whole group to whoever serves it; answers it where nobody does. */
-  *deliver(whole: PendingGroup): Steps {
+  deliver(whole: PendingGroup): Steps {
     const { device } = whole;
     const { log, counters, clock, timeoutNs } = this.#options;
     if (device.resetting && whole.origin === 'pri') {
       counters.cancelled += 1;
-      return;
+      return NO_STEPS;
     }
-    assert(!device.pending.has(whole.key), 'no two pending groups of a device have one name');
-    device.pending.set(whole.key, whole);
+    device.pending.add(whole);
     if (this.#debug) log.debug({ event: 'iopf.group', ...describe(whole), pages: whole.pages.length });
     const broken = whole.response !== 'success';
     const ending = device.resetting || device.stopping.has(whole.pasid);
-    const shares = broken || ending ? [] : sharesOf(whole);
-    if (!areServed(shares)) {
+    if (!broken && !ending) share(whole);
+    if (!areServed(whole.parts)) {
       if (!broken) counters.unclaimed += 1;
-      yield* this.#finish(whole, 'invalid');
-      return;
+      return this.#finish(whole, 'invalid');
     }
-    for (const share of shares) whole.parts.push(new DeliveredGroup(whole, share.domain, share.pages));
     whole.waiting = whole.parts.length;
     if (timeoutNs > 0) {
       whole.deadlineNs = clock.now + timeoutNs;
       this.#deadlines.add(whole);
       this.#armTimer(whole);
     }
+    const [only] = whole.parts;
+    return whole.parts.length === 1 && only !== undefined ? this.#handle(only) : this.#handleAll(whole);
+  }
+
+  *#handleAll(whole: PendingGroup): Steps {
     for (const part of whole.parts) {
       // Timed out while an earlier part was served: the rest need not be.
       if (whole.finished) return;
-      const { handler } = part.domain;
-      if (handler === null) yield* this.respond(part, 'invalid');
-      else yield* handler.handle(part);
+      yield* this.#handle(part);
     }
   }
 
+  #handle(part: DeliveredGroup): Steps {
+    const { handler } = part.domain;
+    return handler === null ? this.respond(part, 'invalid') : handler.handle(part);
+  }
+
   /** As `Iommu.respond`. */
-  *respond(group: FaultGroup, response: FaultResponse): Steps {
+  respond(group: FaultGroup, response: FaultResponse): Steps {
     assert(group instanceof DeliveredGroup, 'a group is answered with the object that was handed out');
     const { whole } = group;
     const { counters, log } = this.#options;
     if (group.answered || whole.finished) {
       counters.late += 1;
       log.warn({ event: 'iopf.late', ...describe(whole), response });
-      return;
+      return NO_STEPS;
     }
     group.answered = true;
     whole.response = worse(whole.response, response);
     whole.waiting -= 1;
-    if (whole.waiting === 0) yield* this.#finish(whole, whole.response);
+    return whole.waiting === 0 ? this.#finish(whole, whole.response) : NO_STEPS;
   }
 
   /** The body of the thread that answers groups whose handlers do not. */
   *timeoutThread(): Steps {
     const { clock, counters, log } = this.#options;
     for (;;) {
-      const [first] = this.#deadlines;
-      if (first === undefined || first.deadlineNs > clock.now) {
-        if (first !== undefined) this.#armTimer(first);
+      const { first } = this.#deadlines;
+      if (first === null || first.deadlineNs > clock.now) {
+        if (first !== null) this.#armTimer(first);
         yield this.#expired;
         continue;
       }
@@ -198,7 +204,7 @@ export class FaultService {
    * are stalled in the SMMU end with an abort.
    */
   *cancel(device: SmmuDevice): Steps {
-    for (const whole of [...device.pending.values()]) {
+    for (const whole of device.pending.all()) {
       if (whole.finished) continue;
       if (whole.origin === 'stall') {
         yield* this.#finish(whole, 'invalid');
@@ -207,7 +213,7 @@ export class FaultService {
       this.#options.counters.cancelled += 1;
       whole.finished = true;
       this.#forgetDeadline(whole);
-      device.pending.delete(whole.key);
+      device.pending.delete(whole);
     }
     device.quiet.wakeAll();
   }
@@ -217,14 +223,15 @@ export class FaultService {
     while (!isQuiet(device, pasid)) yield device.quiet;
   }
 
-  *#finish(whole: PendingGroup, response: FaultResponse): Steps {
+  /** Sends the answer, and waits for its CMD_SYNC where that takes any time. */
+  #finish(whole: PendingGroup, response: FaultResponse): Steps {
     const { device } = whole;
     const { counters, invariants, log, queue, invalidation, clock } = this.#options;
-    invariants.check('one-response', !whole.finished, () => `${device.name} ${whole.origin} group ${whole.index}`);
+    invariants.check('one-response', !whole.finished, nameOf, whole);
     whole.finished = true;
     this.#forgetDeadline(whole);
     // Before the command: the function may use the index again as soon as it has the answer.
-    device.pending.delete(whole.key);
+    device.pending.delete(whole);
     if (response === 'success') counters.succeeded += 1;
     else if (response === 'invalid') counters.invalid += 1;
     else counters.failed += 1;
@@ -239,7 +246,17 @@ export class FaultService {
       batch.respondGroup(device.streamId, pasid, whole.index, RESPONSE_CODE[response]);
     }
     device.answering += 1;
-    yield* invalidation.complete(batch, null);
+    if (!invalidation.begin(batch)) return this.#await(batch, device);
+    this.#answered(device);
+    return NO_STEPS;
+  }
+
+  *#await(batch: CommandBatch, device: SmmuDevice): Steps {
+    yield* this.#options.invalidation.end(batch, null);
+    this.#answered(device);
+  }
+
+  #answered(device: SmmuDevice): void {
     device.answering -= 1;
     device.quiet.wakeAll();
   }
@@ -260,23 +277,52 @@ export class FaultService {
   /** A run at rest has no timers: the last group to be answered takes it away. */
   #forgetDeadline(whole: PendingGroup): void {
     this.#deadlines.delete(whole);
-    if (this.#deadlines.size > 0 || this.#timer === null) return;
+    if (this.#deadlines.first !== null || this.#timer === null) return;
     this.#timer.cancel();
     this.#timer = null;
   }
 }
 
-/** Whether every share has a handler; no share at all is nobody's. */
-function areServed(shares: readonly Share[]): boolean {
-  for (const { domain } of shares) if (domain.handler === null) return false;
-  return shares.length > 0;
+/** Groups in the order of their deadlines; one may leave from the middle. */
+class Deadlines {
+  first: PendingGroup | null = null;
+  #last: PendingGroup | null = null;
+
+  add(whole: PendingGroup): void {
+    whole.sooner = this.#last;
+    if (this.#last === null) this.first = whole;
+    else this.#last.later = whole;
+    this.#last = whole;
+  }
+
+  /** Nothing happens where the group is not in the list. */
+  delete(whole: PendingGroup): void {
+    const { sooner, later } = whole;
+    if (sooner === null && this.first !== whole) return;
+    if (sooner === null) this.first = later;
+    else sooner.later = later;
+    if (later === null) this.#last = sooner;
+    else later.sooner = sooner;
+    whole.sooner = null;
+    whole.later = null;
+  }
+}
+
+/** Whether every part has a handler; no part at all is nobody's. */
+function areServed(parts: readonly DeliveredGroup[]): boolean {
+  for (const { domain } of parts) if (domain.handler === null) return false;
+  return parts.length > 0;
 }
 
 function isQuiet(device: SmmuDevice, pasid: number | undefined): boolean {
   if (device.answering > 0) return false;
   if (pasid === undefined) return device.pending.size === 0;
-  for (const whole of device.pending.values()) if (whole.pasid === pasid) return false;
+  for (const whole of device.pending.all()) if (whole.pasid === pasid) return false;
   return true;
+}
+
+function nameOf({ device, origin, index }: PendingGroup): string {
+  return `${device.name} ${origin} group ${index}`;
 }
 
 function describe(whole: PendingGroup): object {

@@ -1,7 +1,7 @@
 /** From what was gathered to TLBI and ATC_INV commands (IHI 0070 §4.4, §4.5.1). */
 import { assert } from '../../assert.ts';
 import type { Log } from '../../sim/log.ts';
-import type { Steps } from '../../sim/task.ts';
+import { NO_STEPS, type Steps } from '../../sim/task.ts';
 import { ATC_WHOLE, type CommandBatch } from './command-batch.ts';
 import { type CommandQueue, Issued } from './command-queue.ts';
 import type { DriverCounters } from './counters.ts';
@@ -73,9 +73,19 @@ export class Invalidation {
   }
 
   /** Issues a batch; `atcUser` names the domain whose devices were sent invalidations. */
-  *complete(batch: CommandBatch, atcUser: SmmuDomain | null): Steps {
+  complete(batch: CommandBatch, atcUser: SmmuDomain | null): Steps {
+    return this.begin(batch) ? NO_STEPS : this.end(batch, atcUser);
+  }
+
+  /** Issues a batch: whether it is complete already. If not, {@link end} is to follow. */
+  begin(batch: CommandBatch): boolean {
     this.#counters.commands += batch.count + 1;
-    const issued = yield* this.#queue.issue(batch);
+    return this.#queue.begin(batch);
+  }
+
+  /** Waits for what {@link begin} issued. */
+  *end(batch: CommandBatch, atcUser: SmmuDomain | null): Steps {
+    const issued = yield* this.#queue.end(batch);
     if (issued === Issued.TIMEOUT) {
       this.#counters.syncTimeouts += 1;
       this.#log.error({ event: 'smmu.syncTimeout' });

@@ -66,9 +66,9 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
     return this.#service.collect(device, request);
   }
 
-  *serve(work: PendingGroup | UnknownGroup): Steps {
-    if (work instanceof PendingGroup) yield* this.#service.deliver(work);
-    else yield* this.#service.reject(work.streamId, work.pasid, work.groupIndex);
+  serve(work: PendingGroup | UnknownGroup): Steps {
+    if (work instanceof PendingGroup) return this.#service.deliver(work);
+    return this.#service.reject(work.streamId, work.pasid, work.groupIndex);
   }
 
   /** The last requests of groups were lost and answered by the SMMU: their other requests mean nothing (§8.1.1). */

@@ -59,9 +59,9 @@ export class PagedDomain extends SmmuDomain {
     return this.table.protect(iova, size, protection, ownGather(gather));
   }
 
-  *flush(gather: Gather): Steps {
+  flush(gather: Gather): Steps {
     this.assertAlive();
-    yield* this.#invalidation.flush(this, ownGather(gather));
+    return this.#invalidation.flush(this, ownGather(gather));
   }
 
   newGather(): Gather {

@@ -199,8 +199,8 @@ export class SmmuDriver implements NestingIommu {
     yield* this.#changes.functionReset(ownDevice(device));
   }
 
-  *respond(group: FaultGroup, response: FaultResponse): Steps {
-    yield* this.#running.service.respond(group, response);
+  respond(group: FaultGroup, response: FaultResponse): Steps {
+    return this.#running.service.respond(group, response);
   }
 
   get #running(): Machinery {
