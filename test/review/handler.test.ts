@@ -80,12 +80,12 @@ describe('H2 from a fault to its mappings', () => {
     const best = boards.map(() => Number.POSITIVE_INFINITY);
     for (let round = 0; round < 8; round++) {
       for (const [index, board] of boards.entries()) {
-        const start = performance.now();
+        const start = cpuMicroseconds();
         for (let page = 0; page < 256; page++) board.run(board.device.access(FIRST + round * 256 + page, true));
-        best[index] = Math.min(best[index] ?? 0, performance.now() - start);
+        best[index] = Math.min(best[index] ?? 0, cpuMicroseconds() - start);
       }
     }
-    // Searching 4096 groups one by one would cost a hundred times as much; the bound leaves room for a busy machine.
+    // Searching 4096 groups one by one would cost hundreds of times as much; processor time does not count a busy machine.
     expect((best[1] ?? 0) / (best[0] ?? 1)).toBeLessThan(4);
   });
 });
@@ -352,4 +352,8 @@ describe('H10 what a response says', () => {
 function* delayed<T>(ns: number, steps: Steps<T>): Steps<T> {
   if (ns > 0) yield ns;
   return yield* steps;
+}
+
+function cpuMicroseconds(): number {
+  return process.cpuUsage().user;
 }

@@ -161,11 +161,14 @@ export class RfcContainer extends Allocation implements SpaceNotifier {
     this.free();
   }
 
-  /** iommu_group_for_each_dev(dev_disable_iopf) without a count. Failures are worth a warning. */
-  *disableDevice(device: IommuDevice): Steps {
+  /** dev_disable_iopf, with or without the count of devices that were enabled. Failures are worth a warning. */
+  *disableDevice(device: IommuDevice, count: { enabled: number } | null = null): Steps<number> {
+    if (count !== null && count.enabled <= 0) return -1;
     const { reporting } = this.host;
     if ((yield* reporting.unregister(device)) !== Errno.OK) this.warnings.push('the handler stays registered');
     if ((yield* reporting.disableFeature(device)) !== Errno.OK) this.warnings.push('the feature stays on');
+    if (count !== null) count.enabled -= 1;
+    return Errno.OK;
   }
 
   /** vfio_iommu_type1_dma_map_iopf: serves one reported page. */
@@ -290,9 +293,9 @@ export class RfcContainer extends Allocation implements SpaceNotifier {
     return yield* entry.container.handleFault(entry, fault, device);
   }
 
-  /** Undoes enabling until a group answers anything but 0, and -1 is what the first device beyond the count says. */
+  /** Undoes enabling until a device answers anything but 0, as the first beyond the count does. */
   *#unwind(enabled: number): Steps {
-    let left = enabled;
+    const count = { enabled };
     unwinding: for (const group of this.#attached) {
       const entry = yield* this.host.groups.find(group.number);
       if (entry !== null) {
@@ -300,9 +303,7 @@ export class RfcContainer extends Allocation implements SpaceNotifier {
         entry.free();
       }
       for (const device of group.devices) {
-        if (left <= 0) break unwinding;
-        yield* this.disableDevice(device);
-        left -= 1;
+        if ((yield* this.disableDevice(device, count)) !== Errno.OK) break unwinding;
       }
     }
     this.#space?.removeNotifier(this);
