@@ -5,9 +5,31 @@
  * const scenario = loadScenario('examples/sec.yaml', [parseSet('workload.times=1')]);
  * const { report, failure } = runScenario(scenario, 'pri', { createMachine: createPlatform, logs: NO_LOGS.logs('pri') });
  * ```
+ *
+ * Or as silicon: an SMMUv3 by its registers, its memory and its transactions, with nothing of ours on the other side.
+ *
+ * ```ts
+ * const features = faultlineSubject.features('full', {});
+ * const smmu = faultlineSubject.build(features, world);
+ * smmu.writeRegister(0x20, 4, 0b1101n);
+ * ```
  */
 export { type LogSink, NO_LOGS, openLogSink, parseLevels } from './cli/log.ts';
 export { formatTable } from './cli/table.ts';
+export { faultlineSubject } from './conformance/faultline-subject.ts';
+export { FAR, type FeatureValues, type Subject, type Unit, type World } from './conformance/subject.ts';
+export {
+  AddressType,
+  Completion,
+  type Fabric,
+  type MemoryRequest,
+  NO_PASID,
+  type PageGroupResponse,
+  type PageRequestMessage,
+  ResponseCode,
+  type TranslationRequest,
+  type Upstream,
+} from './hw/pcie/tlp.ts';
 export type { FaultCounters, Machine, MachineCounters, MachineFactory, MachineOptions } from './machine.ts';
 export { createPlatform } from './platform.ts';
 export { InputError } from './scenario/input-error.ts';
