@@ -1,8 +1,9 @@
-/** The command line. Exit code 0: all is well; 1: an output was wrong or an invariant broke; 2: the input was refused. */
+/** The command line. Exit code 0: all is well; 1: an output was wrong, an invariant broke or a row failed; 2: the input was refused. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import type { MachineFactory } from '../machine.ts';
 import { InputError } from '../scenario/input-error.ts';
+import { conformanceCommand } from './conformance.ts';
 import { qtestCommand } from './qtest.ts';
 import { runCommand } from './run.ts';
 import type { Terminal } from './terminal.ts';
@@ -17,6 +18,11 @@ export function faultline(arguments_: readonly string[], terminal: Terminal, cre
     .version(version(), '-V, --version', 'print the version')
     .addCommand(
       runCommand(terminal, createMachine, (result) => {
+        code = result;
+      }),
+    )
+    .addCommand(
+      conformanceCommand(terminal, (result) => {
         code = result;
       }),
     )

@@ -2,19 +2,27 @@
 import cliProgress from 'cli-progress';
 
 export interface Progress {
-  /** Bytes of output done and in all, for the run called `mode`. */
-  update(mode: string, doneBytes: number, totalBytes: number): void;
+  /** How much is done, and of how much, of what is called `name`. */
+  update(name: string, done: number, total: number): void;
   stop(): void;
 }
 
 export const NO_PROGRESS: Progress = { update: () => undefined, stop: () => undefined };
 
-const MB = 1e6;
+/** What a bar counts in. */
+export interface Unit {
+  readonly name: string;
+  readonly size: number;
+}
 
-export function terminalProgress(stream: NodeJS.WriteStream): Progress {
+const MEGABYTES: Unit = { name: 'MB', size: 1e6 };
+export const ROWS_OF_A_SUITE: Unit = { name: 'rows', size: 1 };
+
+/** Counts bytes unless told otherwise. */
+export function terminalProgress(stream: NodeJS.WriteStream, { name: unit, size }: Unit = MEGABYTES): Progress {
   const bar = new cliProgress.SingleBar({
     stream,
-    format: '{mode} [{bar}] {percentage} % of {total} MB',
+    format: `{name} [{bar}] {percentage} % of {total} ${unit}`,
     barCompleteChar: '=',
     barIncompleteChar: ' ',
     barsize: 40,
@@ -29,13 +37,13 @@ export function terminalProgress(stream: NodeJS.WriteStream): Progress {
     current = null;
   };
   return {
-    update: (mode, doneBytes, totalBytes) => {
-      if (mode !== current) {
+    update: (name, done, total) => {
+      if (name !== current) {
         stop();
-        current = mode;
-        bar.start(Math.ceil(totalBytes / MB), 0, { mode });
+        current = name;
+        bar.start(Math.ceil(total / size), 0, { name });
       }
-      bar.update(Math.floor(doneBytes / MB));
+      bar.update(Math.floor(done / size));
     },
     stop,
   };

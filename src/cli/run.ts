@@ -129,7 +129,7 @@ function describe(scenario: Scenario, report: ScenarioReport, input: Uint8Array 
     vfio.premapPages === 1 ? 'no pre-mapping' : `${vfio.premapPages} pages mapped per fault`,
     vfio.residencyLimit === null ? null : `at most ${formatBytes(vfio.residencyLimit)} resident for the device`,
     `guest ${formatBytes(guest.memory)}`,
-    `stage ${iommu.stage}, ${formatBytes(iommu.granule)} pages`,
+    `${iommu.nested ? 'nested' : `stage ${iommu.stage}`}, ${formatBytes(iommu.granule)} pages`,
     `profile ${scenario.profile}`,
     `seed ${scenario.seed}`,
   ].filter((fact) => fact !== null);

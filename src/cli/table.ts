@@ -1,4 +1,4 @@
-/** A report for people: one row per mode. Plain text, about 110 columns. */
+/** Tables for people: a report with one row per mode, and whatever else comes in columns. Plain text. */
 import Table from 'cli-table3';
 import type { RunReport, ScenarioReport } from '../scenario/report.ts';
 
@@ -37,15 +37,25 @@ const EMPTY_FRAME = {
   middle: '  ',
 };
 
-/** The table, with a line break at its end. */
+/** The table of a report, about 110 columns wide, with a line break at its end. */
 export function formatTable(report: ScenarioReport): string {
+  const aligned = HEAD.map((name) => (name === 'mode' || name === 'sha256' || name === 'verified' ? 'left' : 'right'));
+  return formatColumns(HEAD, report.runs.map(row), aligned);
+}
+
+/** Columns under their heads, with a line break at the end. */
+export function formatColumns(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  aligned: readonly ('left' | 'right')[],
+): string {
   const table = new Table({
-    head: [...HEAD],
+    head: [...head],
     chars: EMPTY_FRAME,
-    colAligns: HEAD.map((name) => (name === 'mode' || name === 'sha256' || name === 'verified' ? 'left' : 'right')),
+    colAligns: [...aligned],
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
-  table.push(...report.runs.map(row));
+  table.push(...rows.map((cells) => [...cells]));
   const lines = table.toString().split('\n');
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
 }

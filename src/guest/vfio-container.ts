@@ -3,13 +3,18 @@ import { high32, low32 } from '../layout/field.ts';
 import { encode, type Layout, type Values } from '../layout/struct.ts';
 import type { Steps } from '../sim/task.ts';
 import {
+  CapIovaRange,
   DmaMap,
   DmaMapFlags,
   DmaUnmap,
   Extension,
   GroupFlags,
   GroupStatus,
+  InfoCapHeader,
   Ioctl,
+  IommuInfo,
+  IommuInfoCap,
+  IovaRange,
   VFIO_API_VERSION,
 } from '../vfio/uapi.layout.ts';
 import {
@@ -22,6 +27,10 @@ import {
 } from '../vfio/uapi-extensions.layout.ts';
 import type { HostProcess } from './host-process.ts';
 import { succeeded, VmmError } from './vmm-error.ts';
+
+const TWO_32 = 2 ** 32;
+/** Room for IommuInfo with all its capabilities. */
+const INFO_BYTES = 4096;
 
 /** How the device may fault on this container's mappings. */
 export interface FaultSettings {
@@ -51,20 +60,45 @@ export class VfioContainer {
     this.#group = group;
   }
 
-  /** Opens the container and puts the group into it, with a type 1 IOMMU. @throws VmmError */
-  static *open(process: HostProcess, groupNumber: number): Steps<VfioContainer> {
+  /**
+   * Opens the container and puts the group into it, with a type 1 IOMMU; `nesting`: one over which a guest may have its
+   * own stage. @throws VmmError
+   */
+  static *open(process: HostProcess, groupNumber: number, nesting = false): Steps<VfioContainer> {
     const container = succeeded(yield* process.open('/dev/vfio/vfio'), 'open /dev/vfio/vfio');
     const path = `/dev/vfio/${groupNumber}`;
     const group = yield* process.open(path);
     if (group < 0) yield* process.close(container);
     const opened = new VfioContainer(process, container, succeeded(group, `open ${path}`));
     try {
-      yield* opened.#setUp();
+      yield* opened.#setUp(nesting);
     } catch (error) {
       yield* opened.close();
       throw error;
     }
     return opened;
+  }
+
+  /** The container's descriptor. */
+  get descriptor(): number {
+    return this.#container;
+  }
+
+  /** The first range of I/O virtual addresses that is not for memory: the kernel has interrupts there. @throws VmmError */
+  *reserved(): Steps<{ readonly address: number; readonly bytes: number }> {
+    const info = new DataView(new ArrayBuffer(INFO_BYTES));
+    IommuInfo.ARGSZ.set(info, 0, INFO_BYTES);
+    yield* this.#call(this.#container, 'VFIO_IOMMU_GET_INFO', Ioctl.VFIO_IOMMU_GET_INFO, info);
+    for (let at = IommuInfo.CAP_OFFSET.get(info); at !== 0; at = InfoCapHeader.NEXT.get(info, at)) {
+      if (InfoCapHeader.ID.get(info, at) !== IommuInfoCap.IOVA_RANGE || CapIovaRange.NR_IOVAS.get(info, at) < 2)
+        continue;
+      const first = at + CapIovaRange.$.byteLength;
+      const second = first + IovaRange.$.byteLength;
+      const address = IovaRange.END_HIGH.get(info, first) * TWO_32 + IovaRange.END_LOW.get(info, first) + 1;
+      const end = IovaRange.START_HIGH.get(info, second) * TWO_32 + IovaRange.START_LOW.get(info, second);
+      return { address, bytes: end - address };
+    }
+    throw new VmmError('VFIO does not say where interrupts go');
   }
 
   /** Turns faulting on: mappings made afterwards pin nothing. @throws VmmError when the kernel or a device cannot. */
@@ -123,12 +157,12 @@ export class VfioContainer {
     yield* this.#process.close(this.#container);
   }
 
-  *#setUp(): Steps {
+  *#setUp(nesting: boolean): Steps {
     const version = yield* this.#ioctl(this.#container, Ioctl.VFIO_GET_API_VERSION, 0);
     if (version !== VFIO_API_VERSION) throw new VmmError(`VFIO speaks version ${version} of its interface, not 0`);
-    const type1 = Extension.VFIO_TYPE1v2_IOMMU;
+    const type1 = nesting ? Extension.VFIO_TYPE1_NESTING_IOMMU : Extension.VFIO_TYPE1v2_IOMMU;
     const known = yield* this.#ioctl(this.#container, Ioctl.VFIO_CHECK_EXTENSION, type1);
-    if (known !== 1) throw new VmmError('VFIO has no type 1 (version 2) IOMMU');
+    if (known !== 1) throw new VmmError(`VFIO has no ${nesting ? 'nesting ' : ''}type 1 (version 2) IOMMU`);
     const status = withSize(GroupStatus, {});
     yield* this.#call(this.#group, 'VFIO_GROUP_GET_STATUS', Ioctl.VFIO_GROUP_GET_STATUS, status);
     if ((GroupStatus.FLAGS.get(status) & GroupFlags.VIABLE) === 0) throw new VmmError('the IOMMU group is not viable');

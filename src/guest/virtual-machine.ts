@@ -10,6 +10,7 @@ import type { HostProcess } from './host-process.ts';
 import { type FaultSettings, VfioContainer } from './vfio-container.ts';
 import { VfioDevice } from './vfio-device.ts';
 import { VirtualFunction } from './virtual-function.ts';
+import { VirtualIommu } from './virtual-iommu.ts';
 import { succeeded } from './vmm-error.ts';
 
 export interface VirtualMachineOptions {
@@ -21,6 +22,8 @@ export interface VirtualMachineOptions {
   readonly memoryBytes: number;
   /** How the device may fault on it; null: it is pinned and mapped before the guest starts. */
   readonly faults: FaultSettings | null;
+  /** The guest has an IOMMU: its own stage of translation over the host's. */
+  readonly nested?: boolean;
   readonly log: Log;
 }
 
@@ -31,6 +34,7 @@ export class VirtualMachine implements GuestBoard {
   /** What undoes each step that was taken, the last step last. */
   readonly #undo: (() => Steps)[];
   #function: VirtualFunction | null = null;
+  #iommu: VirtualIommu | null = null;
 
   private constructor(options: VirtualMachineOptions, memory: GuestMemory, undo: (() => Steps)[]) {
     this.#options = options;
@@ -63,6 +67,11 @@ export class VirtualMachine implements GuestBoard {
     this.#options.log.info({ event: 'guest.stopped', device: this.#options.deviceName });
   }
 
+  /** Null in a machine without one. */
+  get iommu(): VirtualIommu | null {
+    return this.#iommu;
+  }
+
   *readConfig(offset: number, size: GuestAccessSize): Steps<number> {
     return this.#function === null ? allOnes(size) : yield* this.#function.readConfig(offset, size);
   }
@@ -84,13 +93,14 @@ export class VirtualMachine implements GuestBoard {
   }
 
   *#attachDevice(): Steps {
-    const { process, groupNumber, deviceName, faults } = this.#options;
-    const container = yield* VfioContainer.open(process, groupNumber);
+    const { process, groupNumber, deviceName, faults, nested = false } = this.#options;
+    const container = yield* VfioContainer.open(process, groupNumber, nested);
     this.#undo.push(() => container.close());
     if (faults !== null) yield* container.enableFaults(faults);
     const { base, size, hostAddress } = this.memory;
     yield* container.map(base, hostAddress, size);
     this.#undo.push(() => container.unmap(base, size));
+    if (nested) yield* this.#showIommu(container);
     const descriptor = yield* container.openDevice(deviceName);
     this.#undo.push(() => discard(process.close(descriptor)));
     const device = yield* VfioDevice.query(process, descriptor);
@@ -100,6 +110,14 @@ export class VirtualMachine implements GuestBoard {
       device,
       message: (address, data) => this.#message(address, data),
     });
+  }
+
+  *#showIommu(container: VfioContainer): Steps {
+    const { process, faults, log } = this.#options;
+    const options = { process, descriptor: container.descriptor, onDemand: faults !== null, log };
+    const iommu = new VirtualIommu(options, yield* container.reserved());
+    this.#iommu = iommu;
+    this.#undo.push(() => iommu.detach());
   }
 
   /** A message that goes anywhere but to the doorbell, or names an interrupt nobody waits for, is lost. */

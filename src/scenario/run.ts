@@ -3,8 +3,10 @@
 import { AssertionError } from '../assert.ts';
 import { AcceleratorDriver } from '../guest/accelerator-driver.ts';
 import type { GuestBoard } from '../guest/board.ts';
-import { GUEST_PAGE_BYTES } from '../guest/guest-memory.ts';
+import { GUEST_PAGE_BYTES, type GuestMemory } from '../guest/guest-memory.ts';
+import { IommuDriver, iommuTableBytes } from '../guest/iommu-driver.ts';
 import type { FaultSettings } from '../guest/vfio-container.ts';
+import type { VirtualIommu } from '../guest/virtual-iommu.ts';
 import { VirtualMachine } from '../guest/virtual-machine.ts';
 import { VmmError } from '../guest/vmm-error.ts';
 import type { WorkloadResult } from '../guest/workload.ts';
@@ -55,7 +57,8 @@ interface Progress {
 export function checkMemory(scenario: Scenario, input?: Uint8Array): void {
   const { guest, device, workload } = scenario;
   const ring = Math.ceil((device.ringEntries * DESCRIPTOR_BYTES) / GUEST_PAGE_BYTES) * GUEST_PAGE_BYTES;
-  const needed = ring + secBufferBytes(secOptions(scenario, input));
+  const used = ring + secBufferBytes(secOptions(scenario, input));
+  const needed = used + (scenario.iommu.nested ? iommuTableBytes(used) : 0);
   if (needed <= guest.memory) return;
   throw new InputError(
     `guest.memory: ${formatSize(guest.memory)} cannot hold the ring of ${device.ringEntries} descriptors and ` +
@@ -94,7 +97,10 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
   let board: (GuestBoard & { stop(): Steps }) | null = null;
   try {
     const shared = mode === 'sva' ? yield* machine.shareDevice(scenario.guest.memory) : null;
-    board = shared ?? (yield* startVirtualMachine(scenario, mode, machine, log));
+    const guest = shared === null ? yield* startVirtualMachine(scenario, mode, machine, log) : null;
+    board = guest ?? shared;
+    if (board === null) return;
+    const iommu = guest?.iommu == null ? null : yield* startIommu(mode, machine, guest.memory, guest.iommu);
     const device = yield* AcceleratorDriver.start({
       board,
       scheduler,
@@ -102,6 +108,7 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
       ringEntries: scenario.device.ringEntries,
       operationNs: latency.guestOperation,
       ...(shared === null ? {} : { pasid: shared.pasid }),
+      ...(iommu === null ? {} : { dmaAddress: (address) => iommu.dmaAddress(address) }),
     });
     seen.readyNs = clock.now - start;
     seen.result = yield* sec(secOptions(scenario, options.input)).run({
@@ -113,6 +120,7 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
       ...(options.progress === undefined ? {} : { progress: options.progress }),
     });
     yield* device.stop();
+    if (iommu !== null) yield* iommu.stop();
   } catch (error) {
     if (!(error instanceof VmmError)) throw error;
     seen.failure = error.message;
@@ -128,7 +136,24 @@ function startVirtualMachine(scenario: Scenario, mode: Mode, machine: Machine, l
     deviceName: machine.deviceName,
     memoryBytes: scenario.guest.memory,
     faults: mode === 'stall' || mode === 'pri' ? faultSettings(scenario, mode) : null,
+    nested: scenario.iommu.nested,
     log,
+  });
+}
+
+/** The guest's own stage of translation: all mapped where nothing may fault, else page by page as the device asks. */
+function startIommu(mode: Mode, machine: Machine, memory: GuestMemory, iommu: VirtualIommu): Steps<IommuDriver> {
+  const { scheduler, latency, logOf } = machine;
+  return IommuDriver.start({
+    memory,
+    iommu,
+    faulting: mode === 'stall' || mode === 'pri' ? mode : 'none',
+    scheduler,
+    log: logOf('guest'),
+    // The guest's kernel is the host's: the same code, the same costs.
+    wakeNs: latency.interrupt + latency.threadWake,
+    groupNs: latency.faultHandler,
+    mapNs: latency.pageMap,
   });
 }
 

@@ -116,6 +116,10 @@ const guest = section({
 
 const iommu = section({
   stage: z.literal([1, 2], { error: '1 or 2' }).default(1).describe("Translation stage that VFIO's mappings use."),
+  nested: z
+    .boolean({ error: 'true or false' })
+    .default(false)
+    .describe("The guest has its own stage 1, with its own faults, over VFIO's mappings, which are stage 2 then."),
   granule: parsed('4KiB, 16KiB or 64KiB', granuleOf).prefault('4KiB').describe('Page size of the translation tables.'),
   commandQueueEntries: powerOfTwo(2, 65_536).default(256).describe('Commands that the command queue holds.'),
   eventQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the event queue holds.'),

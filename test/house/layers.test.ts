@@ -36,7 +36,14 @@ const ROOMS: readonly Room[] = [
   { prefix: 'src/sva/', sees: ['src/iommu/core.ts', 'src/mm/', 'src/layout/', 'src/sim/'], packages: LOG },
   {
     prefix: 'src/guest/',
-    sees: ['src/vfio/uapi', 'src/hw/devices/accelerator.layout.ts', 'src/hw/pcie/', 'src/layout/', 'src/sim/'],
+    sees: [
+      'src/vfio/uapi',
+      'src/iommu/spec/',
+      'src/hw/devices/accelerator.layout.ts',
+      'src/hw/pcie/',
+      'src/layout/',
+      'src/sim/',
+    ],
     packages: [...LOG, 'node:crypto'],
   },
 ];
@@ -56,6 +63,7 @@ const ABOVE = [
 const LAYOUTS_ONLY: readonly [from: string, to: string][] = [
   ['src/guest/', 'src/hw/'],
   ['src/guest/', 'src/vfio/'],
+  ['src/guest/', 'src/iommu/'],
 ];
 
 function roomOf(file: string): Room | undefined {
