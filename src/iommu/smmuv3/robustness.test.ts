@@ -231,11 +231,11 @@ const OPERATIONS: readonly ((board: SmmuBoard, n: number, random: Random) => voi
   },
 ];
 
-test('a random program of 10,000 operations loses nothing', () => {
+test('a random program of 100,000 operations loses nothing', () => {
   const random = new Random('smmu robustness');
   const board = new SmmuBoard({ random: random.fork('registers') });
   board.enable();
-  for (let step = 0; step < 10_000; step++) random.pick(OPERATIONS)(board, random.next32(), random);
+  for (let step = 0; step < 100_000; step++) random.pick(OPERATIONS)(board, random.next32(), random);
   for (const { completed } of board.invalidations.splice(0)) completed();
   settle(board);
   expect(board.invariants.counts.violated).toBe(0);
