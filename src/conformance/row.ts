@@ -29,7 +29,7 @@ export function row(
   options: RowOptions = {},
 ): Row {
   return {
-    id: `${section}/${name}`,
+    id: `${section}/${name.replaceAll(' ', '-')}`,
     section,
     title,
     check,

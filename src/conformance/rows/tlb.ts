@@ -5,7 +5,7 @@ import type { CdValues, SteValues } from '../bench/streams.ts';
 import { BIT, GRANULES, type Granule, LEAF_1, LEAF_2, type Tables } from '../bench/tables.ts';
 import type { AccessOptions } from '../bench/traffic.ts';
 import { equal } from '../check.ts';
-import { CERROR, type CommandName } from '../facts/commands.ts';
+import { CERROR, COMMANDS, type CommandFact, type CommandName } from '../facts/commands.ts';
 import { type Row, row } from '../row.ts';
 import type { FeatureValues } from '../subject.ts';
 
@@ -328,6 +328,9 @@ function stale(b: Bench, kind: Kind): Entry {
   return entry;
 }
 
+/** A command as a fact: what it requires is narrower than its type says. */
+const factOf = (name: CommandName): CommandFact | undefined => COMMANDS.find((command) => command.name === name);
+
 const scopes: Row[] = SCOPES.flatMap(({ command, section, fields, what, gone, kept }) => {
   const name = `${command}-${what.replaceAll(/[ ,]+/g, '-')}`;
   return [
@@ -351,12 +354,13 @@ const scopes: Row[] = SCOPES.flatMap(({ command, section, fields, what, gone, ke
         `${name}-keeps-${kind}`,
         `CMD_${command} by ${what}: a ${kind} entry need not go`,
         (b) => {
+          b.needs(factOf(command)?.requires ?? {});
           const entry = stale(b, kind);
           b.commands.run(command, fields);
           b.commands.sync();
           b.keeps(entry.access, PAGE);
         },
-        { features: { S1P: 1, ...NEEDS[kind] } },
+        { features: NEEDS[kind] },
       ),
     ),
   ];
