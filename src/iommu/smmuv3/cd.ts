@@ -1,14 +1,20 @@
 /** Context descriptors: which are ILLEGAL (IHI 0070 §5.4.2), and what the legal ones say (§5.4). */
-import type { Field } from '../../layout/field.ts';
+import { Field } from '../../layout/field.ts';
 import { CD } from '../spec/cd.layout.ts';
 import { type Features, granuleSupported, powerOfTwo } from './features.ts';
-import { effectiveAddressBits, isWide, type StreamConfiguration, txszInRange } from './ste.ts';
-import { StructureSource } from './structure-source.ts';
-import { type Stage2, StreamWorld, type TableRegion, TranslationContext } from './translation/context.ts';
+import { effectiveAddressBits, isWide, type StreamConfiguration, tableBits, txszInRange } from './ste.ts';
+import { Difference, StructureSource } from './structure-source.ts';
+import { StreamWorld, type TableRegion, TranslationContext } from './translation/context.ts';
 
 /** 32-bit words of a CD that hold fields of ours: up to MAIR1. */
 const CD_WORDS = 8;
-const TWO_48 = 2 ** 48;
+/** TTB0 and TTB1 are in units of 16 bytes. */
+const TABLE_UNIT = 16;
+const SOURCE = new StructureSource(CD_WORDS, [CD.ASID, CD.TTB0, CD.TTB1]);
+const { NONE, KIND } = Difference;
+
+/** TTB0 or TTB1 without address bits 55:52, which are RES0 for VMSAv8-64. */
+const tableField = ({ name, msb, lsb }: Field): Field => new Field(name, [msb - 4, lsb]);
 
 /** The fields of one half of a CD: TTB0's or TTB1's. TG0 and TG1 encode granules differently. */
 interface RegionFields {
@@ -32,7 +38,7 @@ const LOWER: RegionFields = {
   HAD: CD.HAD0,
   E0PD: CD.E0PD0,
   SH: CD.SH0,
-  TTB: CD.TTB0,
+  TTB: tableField(CD.TTB0),
 };
 const UPPER: RegionFields = {
   TSZ: CD.T1SZ,
@@ -43,7 +49,7 @@ const UPPER: RegionFields = {
   HAD: CD.HAD1,
   E0PD: CD.E0PD1,
   SH: CD.SH1,
-  TTB: CD.TTB1,
+  TTB: tableField(CD.TTB1),
 };
 
 /** A decoded CD. One object serves one slot of the configuration cache and is refilled in place. */
@@ -59,42 +65,80 @@ export class ContextDescriptor {
   R = false;
   S = false;
   readonly context = new TranslationContext();
-  readonly #source = new StructureSource(CD_WORDS);
-  /** The STE it was decoded for, and that one's version. */
-  #stream: StreamConfiguration | null = null;
-  #streamVersion = 0;
+  readonly #words = SOURCE.newWords();
+  /** V=0, or ILLEGAL for a reason other than its particulars. */
+  #illegalKind = true;
+  /** TTB0 and TTB1 are addresses of so many bits, ASID a number of so many: 0 where it plays no part. */
+  #lowerBits = 0;
+  #upperBits = 0;
+  #asidBits = 0;
+  /** What the STE has to do with the kind: StreamWorld and S1STALLD; -1 before the first decoding. */
+  #world = -1;
+  #S1STALLD = false;
 
   /**
    * Fills this object from the CD at byte `at` of `view`, reached through `stream`. Fetching again what did not change
-   * costs a comparison.
+   * costs a comparison, and a CD of the same kind as the one before little more. `features` are always the same.
    */
   decode(view: DataView, at: number, stream: StreamConfiguration, features: Features): void {
-    const elsewhere = this.#stream !== stream || this.#streamVersion !== stream.version;
-    if (!this.#source.changes(view, at) && !elsewhere) return;
-    this.#stream = stream;
-    this.#streamVersion = stream.version;
-    this.#decode(view, at, stream, features);
+    const difference = SOURCE.take(view, at, this.#words);
+    const { world, S1STALLD } = stream;
+    const context = this.context;
+    if (difference === KIND || this.#world !== world || this.#S1STALLD !== S1STALLD) {
+      this.#world = world;
+      this.#S1STALLD = S1STALLD;
+      this.#decodeKind(view, at, features);
+    } else if (difference === NONE && context.vmid === stream.vmid && context.stage2 === stream.withoutStage1.stage2) {
+      if (context.stage2Enabled === stream.stage2) return;
+    }
+    this.illegal = this.#illegalKind || !this.#decodeParticulars(view, at, stream);
   }
 
-  #decode(view: DataView, at: number, stream: StreamConfiguration, features: Features): void {
+  /** Where the tables are, ASID and VMID: false when one of them is out of range, which makes the CD ILLEGAL. */
+  #decodeParticulars(view: DataView, at: number, stream: StreamConfiguration): boolean {
     const context = this.context;
-    context.world = stream.world;
+    const { lower, upper } = context.stage1;
+    context.vmid = stream.vmid;
+    context.stage2Enabled = stream.stage2;
+    context.stage2 = stream.withoutStage1.stage2;
+    if (this.#asidBits > 0) {
+      context.asid = CD.ASID.get(view, at);
+      if (context.asid >>> this.#asidBits !== 0) return false;
+    }
+    if (this.#lowerBits > 0) {
+      lower.base = LOWER.TTB.get(view, at) * TABLE_UNIT;
+      if (lower.base >= powerOfTwo(this.#lowerBits)) return false;
+      lower.rebase();
+    }
+    if (this.#upperBits > 0) {
+      upper.base = UPPER.TTB.get(view, at) * TABLE_UNIT;
+      if (upper.base >= powerOfTwo(this.#upperBits)) return false;
+      upper.rebase();
+    }
+    context.rekey();
+    return true;
+  }
+
+  #decodeKind(view: DataView, at: number, features: Features): void {
+    const context = this.context;
     // In EL2 without E2H there is one region, TTB0, and EPD0 counts as 0 (§5.4.1).
-    const hyp = context.world === StreamWorld.EL2;
-    this.illegal = cdIllegal(view, at, stream, features, hyp);
-    if (this.illegal) return;
+    const hyp = this.#world === StreamWorld.EL2;
+    this.#illegalKind = kindIllegal(view, at, this.#S1STALLD, features, hyp);
+    if (this.#illegalKind) return;
+    context.world = this.#world as StreamWorld;
     this.A = CD.A.get(view, at) === 1;
     this.R = CD.R.get(view, at) === 1;
     this.S = CD.S.get(view, at) === 1;
-    context.vmid = stream.vmid;
-    context.asid = hyp ? 0 : CD.ASID.get(view, at);
+    this.#asidBits = hyp ? 0 : features.ASID16 === 1 ? 16 : 8;
+    context.asid = 0;
     context.ASET = CD.ASET.get(view, at) === 1;
     context.stage1Enabled = true;
-    context.stage2Enabled = stream.stage2;
     const stage1 = context.stage1;
     const ds = CD.DS.get(view, at) === 1;
     decodeRegion(stage1.lower, LOWER, view, at, features, ds, !hyp && CD.EPD0.get(view, at) === 1);
     decodeRegion(stage1.upper, UPPER, view, at, features, ds, hyp || CD.EPD1.get(view, at) === 1);
+    // E0PD is RES0 where there is no unprivileged side (§5.4 E0PD0).
+    if (hyp) stage1.lower.unprivilegedForbidden = false;
     stage1.outputBits = effectiveAddressBits(CD.IPS.get(view, at), features);
     stage1.accessFlagFaultDisabled = CD.AFFD.get(view, at) === 1;
     stage1.hardwareAccess = features.HTTU > 0 && CD.HA.get(view, at) === 1;
@@ -106,7 +150,9 @@ export class ContextDescriptor {
     stage1.bigEndian = CD.ENDI.get(view, at) === 1;
     stage1.MAIR0 = CD.MAIR0.get(view, at);
     stage1.MAIR1 = CD.MAIR1.get(view, at);
-    if (stream.stage2) copyStage2(context.stage2, stream.withoutStage1.stage2);
+    const { lower, upper, outputBits } = stage1;
+    this.#lowerBits = lower.disabled ? 0 : tableBits(outputBits, isLarge(LOWER, view, at, features));
+    this.#upperBits = upper.disabled ? 0 : tableBits(outputBits, isLarge(UPPER, view, at, features));
     context.derive();
   }
 }
@@ -122,41 +168,29 @@ function decodeRegion(
 ): void {
   region.disabled = off;
   region.topByteIgnored = fields.TBI.get(view, at) === 1;
+  region.hierarchyDisabled = features.HAD === 1 && fields.HAD.get(view, at) === 1;
+  region.unprivilegedForbidden = features.E0PD === 1 && fields.E0PD.get(view, at) === 1;
   // What EPD disables may hold anything: the range check of the input still needs no table (§5.4.1.1).
   if (off) return;
   const granuleBits = fields.granuleBits[fields.TG.get(view, at)] ?? 12;
   region.granuleBits = granuleBits;
   region.inputBits = 64 - fields.TSZ.get(view, at);
   region.wide = isWide(granuleBits, ds, features);
-  region.hierarchyDisabled = features.HAD === 1 && fields.HAD.get(view, at) === 1;
-  region.unprivilegedForbidden = features.E0PD === 1 && fields.E0PD.get(view, at) === 1;
   region.shareability = fields.SH.get(view, at);
-  // TTB is in units of 16 bytes; bits 55:52 are RES0 for VMSAv8-64.
-  region.base = (fields.TTB.get(view, at) % TWO_48) * 16;
 }
 
-function copyStage2(to: Stage2, from: Stage2): void {
-  const { tables } = from;
-  to.tables.base = tables.base;
-  to.tables.granuleBits = tables.granuleBits;
-  to.tables.inputBits = tables.inputBits;
-  to.tables.wide = tables.wide;
-  to.tables.startLevel = tables.startLevel;
-  to.tables.shareability = tables.shareability;
-  to.outputBits = from.outputBits;
-  to.accessFlagFaultDisabled = from.accessFlagFaultDisabled;
-  to.hardwareAccess = from.hardwareAccess;
-  to.hardwareDirty = from.hardwareDirty;
-  to.S2PTW = from.S2PTW;
-  to.S2FWB = from.S2FWB;
-  to.bigEndian = from.bigEndian;
+/** Whether a region may have 52-bit addresses as far as the CD goes: 64 KiB granules, or DS. */
+function isLarge(fields: RegionFields, view: DataView, at: number, features: Features): boolean {
+  return fields.granuleBits[fields.TG.get(view, at)] === 16 || (features.DS === 1 && CD.DS.get(view, at) === 1);
 }
 
-/** Whether the CD is ILLEGAL, V=0 included (§5.4.2 CdIllegal, Non-secure, v3.1 and later). */
-function cdIllegal(view: DataView, at: number, stream: StreamConfiguration, features: Features, hyp: boolean): boolean {
+/**
+ * Whether the CD is ILLEGAL, V=0 included, whatever its particulars are (§5.4.2 CdIllegal, Non-secure, v3.1 and later).
+ */
+function kindIllegal(view: DataView, at: number, S1STALLD: boolean, features: Features, hyp: boolean): boolean {
   if (CD.V.get(view, at) === 0) return true;
   const stalls = CD.S.get(view, at) === 1;
-  if (stream.S1STALLD && stalls) return true;
+  if (S1STALLD && stalls) return true;
   if (features.TERM_MODEL === 1 && CD.A.get(view, at) === 0) return true;
   if (features.STALL_MODEL === 0b01 && stalls) return true;
   if (features.STALL_MODEL === 0b10 && !stalls) return true;
@@ -173,7 +207,6 @@ function cdIllegal(view: DataView, at: number, stream: StreamConfiguration, feat
   const dirty = CD.HD.get(view, at) === 1;
   if ((access || dirty) && features.HTTU === 0b00) return true;
   if (dirty && features.HTTU === 0b01) return true;
-  if (!hyp && features.ASID16 === 0 && CD.ASID.get(view, at) > 0xff) return true;
   if (!lowerOff && regionIllegal(LOWER, view, at, features)) return true;
   return !upperOff && regionIllegal(UPPER, view, at, features);
 }
@@ -181,10 +214,6 @@ function cdIllegal(view: DataView, at: number, stream: StreamConfiguration, feat
 function regionIllegal(fields: RegionFields, view: DataView, at: number, features: Features): boolean {
   const granuleBits = fields.granuleBits[fields.TG.get(view, at)] ?? 0;
   if (granuleBits === 0 || !granuleSupported(features, granuleBits)) return true;
-  const ds = features.DS === 1 && CD.DS.get(view, at) === 1;
-  const large = granuleBits === 16 || ds;
-  const least = features.VAX > 0 && large ? 12 : 16;
-  if (!txszInRange(fields.TSZ.get(view, at), granuleBits, least, features)) return true;
-  const outputBits = effectiveAddressBits(CD.IPS.get(view, at), features);
-  return fields.TTB.get(view, at) % TWO_48 >= powerOfTwo(Math.min(outputBits, large ? 52 : 48) - 4);
+  const least = features.VAX > 0 && isLarge(fields, view, at, features) ? 12 : 16;
+  return !txszInRange(fields.TSZ.get(view, at), granuleBits, least, features);
 }

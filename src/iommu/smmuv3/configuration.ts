@@ -4,7 +4,7 @@
  * it is invalidated or another takes its slot: a driver that forgets an invalidation meets the old one.
  */
 import { type Bus, BusStatus } from '../../hw/bus.ts';
-import { CHUNK_BYTES } from '../../hw/memory.ts';
+import { CHUNK_OFFSET } from '../../hw/memory.ts';
 import { L1CD } from '../spec/cd.layout.ts';
 import { EventType } from '../spec/events.layout.ts';
 import { STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
@@ -291,8 +291,7 @@ export class Configuration {
       const bytes = STE_BYTES * powerOfTwo(span - 1);
       address = entry.pointer - (entry.pointer % bytes) + within * STE_BYTES;
     }
-    // An address beyond the OAS is truncated (§3.4.3 note 5).
-    if (!this.#fetch(address % this.#addressLimit, STE_BYTES)) return EventType.F_STE_FETCH;
+    if (!this.#fetch(this.#truncate(address), STE_BYTES)) return EventType.F_STE_FETCH;
     slot.streamId = streamId;
     slot.epoch = ++this.#epoch;
     slot.decode(this.#view, this.#at, this.#features, this.#control);
@@ -301,7 +300,7 @@ export class Configuration {
 
   #fetchLevel1(entry: Level1Entry, address: number): EventType | 0 {
     entry.streamId = -1;
-    if (!this.#fetch(address % this.#addressLimit, L1_BYTES)) return EventType.F_STE_FETCH;
+    if (!this.#fetch(this.#truncate(address), L1_BYTES)) return EventType.F_STE_FETCH;
     entry.valid = L1STD.Span.get(this.#view, this.#at);
     // L2Ptr bits above the OAS are RES0: what software put there is not kept (§5.1).
     entry.pointer = (L1STD.L2Ptr.get(this.#view, this.#at) * STREAM_POINTER_UNIT) % this.#addressLimit;
@@ -362,9 +361,14 @@ export class Configuration {
       );
       this.walkSteps += outcome.steps;
       if (event !== 0) return event;
-      physical = outcome.page * 4096 + (address % 4096);
+      physical = outcome.page * 4096 + (address & 0xfff);
     }
     return this.#fetch(physical, length) ? 0 : EventType.F_CD_FETCH;
+  }
+
+  /** An address beyond the OAS is truncated (§3.4.3 note 5). The remainder of numbers this large is slow. */
+  #truncate(address: number): number {
+    return address < this.#addressLimit ? address : address % this.#addressLimit;
   }
 
   /** Points {@link #view} and {@link #at} at `length` bytes; false on an external abort. */
@@ -373,7 +377,7 @@ export class Configuration {
     const memory = this.#bus.memory;
     if (memory.contains(address, length)) {
       this.#view = memory.readView(address);
-      this.#at = address % CHUNK_BYTES;
+      this.#at = address & CHUNK_OFFSET;
       return true;
     }
     this.#view = this.#scratch;

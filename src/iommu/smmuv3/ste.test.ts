@@ -4,7 +4,7 @@ import { encode, type Values } from '../../layout/struct.ts';
 import { STE } from '../spec/ste.layout.ts';
 import { Control } from './control.ts';
 import { type FeatureOptions, featuresOf } from './features.ts';
-import { StreamConfiguration, steIllegal } from './ste.ts';
+import { StreamConfiguration } from './ste.ts';
 import { StreamWorld } from './translation/context.ts';
 
 type Fields = Partial<Values<typeof STE>>;
@@ -23,8 +23,11 @@ const STAGE_2: Fields = {
 };
 const NESTED: Fields = { ...STAGE_2, ...STAGE_1, Config: 7 };
 
-const illegal = (fields: Fields, features: FeatureOptions = {}) =>
-  steIllegal(encode(STE, fields), 0, featuresOf(features));
+function illegal(fields: Fields, features: FeatureOptions = {}): boolean {
+  const stream = new StreamConfiguration();
+  stream.decode(encode(STE, fields), 0, featuresOf(features), new Control());
+  return stream.illegal;
+}
 
 test.each([
   ['bypass', BYPASS],

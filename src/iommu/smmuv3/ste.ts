@@ -1,15 +1,20 @@
 /** Stream table entries: which are ILLEGAL (IHI 0070 §5.2.2), and what the legal ones say (§5.2). */
+import { Field } from '../../layout/field.ts';
 import { Eats, S1Dss, S1Fmt, STE, SteConfig } from '../spec/ste.layout.ts';
 import type { Control } from './control.ts';
 import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits, powerOfTwo } from './features.ts';
-import { StructureSource } from './structure-source.ts';
+import { Difference, StructureSource } from './structure-source.ts';
 import { type Stage2, StreamWorld, TranslationContext } from './translation/context.ts';
 
 /** 32-bit words of an STE that hold fields of ours: up to S2TTB. */
 const STE_WORDS = 8;
 /** S1ContextPtr is in units of 64 bytes. */
 const CONTEXT_UNIT = 2 ** STE.S1ContextPtr.lsb;
-const TWO_48 = 2 ** 48;
+/** S2TTB in units of 16 bytes; address bits 55:52 are RES0 for VMSAv8-64. */
+const S2_TABLE = new Field('S2TTB', [STE.S2TTB.msb - 4, STE.S2TTB.lsb]);
+const TABLE_UNIT = 16;
+const SOURCE = new StructureSource(STE_WORDS, [STE.S1ContextPtr, STE.S2VMID, STE.S2TTB]);
+const { NONE, KIND } = Difference;
 
 /** S2TG to granule bits; 0 is reserved. */
 const S2_GRANULE_BITS = [12, 16, 14, 0] as const;
@@ -56,9 +61,13 @@ export class StreamConfiguration {
   INSTCFG = 0;
   /** The stream without stage 1: stage 2 alone, or bypass. */
   readonly withoutStage1 = new TranslationContext();
-  /** Changes whenever what was decoded does. */
-  version = 0;
-  readonly #source = new StructureSource(STE_WORDS);
+  readonly #words = SOURCE.newWords();
+  /** V=0, or ILLEGAL for a reason other than its particulars. */
+  #illegalKind = true;
+  /** S1ContextPtr and S2TTB are addresses of so many bits, S2VMID a number of so many: 0 where it plays no part. */
+  #contextBits = 0;
+  #tableBits = 0;
+  #vmidBits = 0;
   /** CR0.ATSCHK and CR2.E2H at the time of decoding. */
   #atschk = false;
   #e2h = false;
@@ -72,20 +81,45 @@ export class StreamConfiguration {
   }
 
   /**
-   * Fills this object from the STE at byte `at` of `view`. Fetching again what did not change costs a comparison.
+   * Fills this object from the STE at byte `at` of `view`. Fetching again what did not change costs a comparison, and an
+   * STE of the same kind as the one before little more. `features` are always the same.
    */
   decode(view: DataView, at: number, features: Features, control: Control): void {
+    const difference = SOURCE.take(view, at, this.#words);
     const switched = this.#atschk !== control.ATSCHK || this.#e2h !== control.E2H;
-    if (!this.#source.changes(view, at) && !switched) return;
-    this.#atschk = control.ATSCHK;
-    this.#e2h = control.E2H;
-    this.version += 1;
-    this.#decode(view, at, features, control);
+    if (difference === NONE && !switched) return;
+    if (difference === KIND || switched) {
+      this.#atschk = control.ATSCHK;
+      this.#e2h = control.E2H;
+      this.#illegalKind = kindIllegal(view, at, features);
+      if (!this.#illegalKind) this.#decodeKind(view, at, features, control);
+    }
+    this.illegal = this.#illegalKind || !this.#decodeParticulars(view, at);
   }
 
-  #decode(view: DataView, at: number, features: Features, control: Control): void {
-    this.illegal = steIllegal(view, at, features);
-    if (this.illegal) return;
+  /** Where the tables are, and the VMID: false when one of them is out of range, which makes the STE ILLEGAL. */
+  #decodeParticulars(view: DataView, at: number): boolean {
+    if (this.aborts) return true;
+    const context = this.withoutStage1;
+    if (this.stage1) {
+      this.contextTable = STE.S1ContextPtr.get(view, at) * CONTEXT_UNIT;
+      if (this.contextTable >= powerOfTwo(this.#contextBits)) return false;
+    }
+    if (this.#vmidBits > 0) {
+      context.vmid = STE.S2VMID.get(view, at);
+      if (context.vmid >>> this.#vmidBits !== 0) return false;
+    }
+    if (this.stage2) {
+      const { tables } = context.stage2;
+      tables.base = S2_TABLE.get(view, at) * TABLE_UNIT;
+      if (tables.base >= powerOfTwo(this.#tableBits)) return false;
+      tables.rebase();
+    }
+    context.rekey();
+    return true;
+  }
+
+  #decodeKind(view: DataView, at: number, features: Features, control: Control): void {
     const config = STE.Config.get(view, at);
     this.Config = config;
     this.aborts = config < SteConfig.BYPASS;
@@ -108,7 +142,8 @@ export class StreamConfiguration {
     if (this.S1Fmt > S1Fmt.TWO_LEVEL_64K) this.S1Fmt = S1Fmt.LINEAR;
     this.S1DSS = substreams > 0 ? STE.S1DSS.get(view, at) : S1Dss.TERMINATE;
     if (this.S1DSS > S1Dss.SUBSTREAM_0) this.S1DSS = S1Dss.TERMINATE;
-    this.contextTable = STE.S1ContextPtr.get(view, at) * CONTEXT_UNIT;
+    // IAS equals OAS without VMSAv8-32, so one size serves PA and IPA (§3.4.3).
+    this.#contextBits = outputAddressBits(features);
     this.S1STALLD = STE.S1STALLD.get(view, at) === 1;
   }
 
@@ -117,14 +152,18 @@ export class StreamConfiguration {
     const hyp = !strwUnused(features, this.Config) && STE.STRW.get(view, at) !== 0;
     if (!hyp) context.world = StreamWorld.EL1;
     else context.world = control.E2H ? StreamWorld.EL2_E2H : StreamWorld.EL2;
-    context.vmid = features.S2P === 1 && !hyp ? STE.S2VMID.get(view, at) : 0;
+    const hasVmid = features.S2P === 1 && this.Config !== SteConfig.BYPASS && !hyp;
+    this.#vmidBits = hasVmid ? (features.VMID16 === 1 ? 16 : 8) : 0;
+    context.vmid = 0;
     context.asid = 0;
     context.stage1Enabled = false;
     context.stage2Enabled = this.stage2;
     this.S2S = this.stage2 && STE.S2S.get(view, at) === 1;
     this.S2R = this.stage2 && STE.S2R.get(view, at) === 1;
-    if (!this.stage2) return;
-    decodeStage2(context.stage2, view, at, features);
+    if (this.stage2) {
+      decodeStage2(context.stage2, view, at, features);
+      this.#tableBits = tableBits(context.stage2.outputBits, isLarge(view, at, features));
+    }
     context.derive();
   }
 }
@@ -159,6 +198,17 @@ export function txszInRange(txsz: number, granuleBits: number, least: number, fe
   return txsz >= least && txsz <= most;
 }
 
+/**
+ * Bits of a table's address: the effective output size, which small granules without DS cap at 48 (§5.2.2
+ * STES2TTBInvalid, §5.4.2 CDTTBInvalid).
+ */
+export const tableBits = (outputBits: number, large: boolean): number => Math.min(outputBits, large ? 52 : 48);
+
+/** Whether stage 2 may have 52-bit addresses as far as the STE goes: 64 KiB granules, or DS. */
+function isLarge(view: DataView, at: number, features: Features): boolean {
+  return S2_GRANULE_BITS[STE.S2TG.get(view, at)] === 16 || (features.DS === 1 && STE.S2DS.get(view, at) === 1);
+}
+
 function stage2StartLevel(view: DataView, at: number, granuleBits: number, features: Features): number {
   const extended = granuleBits === 12 && features.DS === 1 && STE.S2DS.get(view, at) === 1;
   const sl0 = STE.S2SL0.get(view, at) + (extended ? 4 * STE.S2SL0_2.get(view, at) : 0);
@@ -168,7 +218,6 @@ function stage2StartLevel(view: DataView, at: number, granuleBits: number, featu
 function decodeStage2(stage2: Stage2, view: DataView, at: number, features: Features): void {
   const granuleBits = S2_GRANULE_BITS[STE.S2TG.get(view, at)] ?? 0;
   const tables = stage2.tables;
-  tables.base = (STE.S2TTB.get(view, at) % TWO_48) * 16;
   tables.granuleBits = granuleBits;
   tables.inputBits = 64 - STE.S2T0SZ.get(view, at);
   tables.wide = isWide(granuleBits, STE.S2DS.get(view, at) === 1, features);
@@ -183,8 +232,10 @@ function decodeStage2(stage2: Stage2, view: DataView, at: number, features: Feat
   stage2.bigEndian = STE.S2ENDI.get(view, at) === 1;
 }
 
-/** Whether the STE is ILLEGAL, V=0 included (§5.2.2 SteIllegal, Non-secure, v3.1 and later). */
-export function steIllegal(view: DataView, at: number, features: Features): boolean {
+/**
+ * Whether the STE is ILLEGAL, V=0 included, whatever its particulars are (§5.2.2 SteIllegal, Non-secure, v3.1 and later).
+ */
+function kindIllegal(view: DataView, at: number, features: Features): boolean {
   if (STE.V.get(view, at) === 0) return true;
   const config = STE.Config.get(view, at);
   if (config < SteConfig.BYPASS) return false;
@@ -196,9 +247,7 @@ export function steIllegal(view: DataView, at: number, features: Features): bool
   const world = strwUnused(features, config) ? 0 : STE.STRW.get(view, at);
   if ((world & 1) !== 0) return true;
   if (stage1 && stage1Illegal(view, at, features)) return true;
-  if (stage2 && stage2Illegal(view, at, features)) return true;
-  const vmidUsed = features.S2P === 1 && config !== SteConfig.BYPASS && world === 0;
-  return vmidUsed && features.VMID16 === 0 && STE.S2VMID.get(view, at) > 0xff;
+  return stage2 && stage2Illegal(view, at, features);
 }
 
 function eatsIllegal(view: DataView, at: number, features: Features, config: number): boolean {
@@ -213,14 +262,11 @@ function eatsIllegal(view: DataView, at: number, features: Features, config: num
 
 function stage1Illegal(view: DataView, at: number, features: Features): boolean {
   if (features.STALL_MODEL !== 0 && STE.S1STALLD.get(view, at) === 1) return true;
-  if (features.SSIDSIZE > 0) {
-    const substreams = STE.S1CDMax.get(view, at);
-    if (substreams > features.SSIDSIZE) return true;
-    const format = STE.S1Fmt.get(view, at);
-    if (substreams > 0 && features.CD2L === 0 && (format === 1 || format === 2)) return true;
-  }
-  // IAS equals OAS without VMSAv8-32, so one check serves PA and IPA (§3.4.3).
-  return STE.S1ContextPtr.get(view, at) * CONTEXT_UNIT >= powerOfTwo(outputAddressBits(features));
+  if (features.SSIDSIZE === 0) return false;
+  const substreams = STE.S1CDMax.get(view, at);
+  if (substreams > features.SSIDSIZE) return true;
+  const format = STE.S1Fmt.get(view, at);
+  return substreams > 0 && features.CD2L === 0 && (format === 1 || format === 2);
 }
 
 function stage2Illegal(view: DataView, at: number, features: Features): boolean {
@@ -239,17 +285,8 @@ function stage2Illegal(view: DataView, at: number, features: Features): boolean 
   if (features.TTENDIAN === 0b10 && big) return true;
   if (features.TTENDIAN === 0b11 && !big) return true;
   const ds = features.DS === 1 && STE.S2DS.get(view, at) === 1;
-  return tablesIllegal(view, at, features, granuleBits, ds);
-}
-
-function tablesIllegal(view: DataView, at: number, features: Features, granuleBits: number, ds: boolean): boolean {
-  const large = granuleBits === 16 || ds;
-  // S2TTB is in units of 16 bytes; bits 55:52 are RES0 for VMSAv8-64.
-  const base = STE.S2TTB.get(view, at) % TWO_48;
-  const outputBits = effectiveAddressBits(STE.S2PS.get(view, at), features);
-  if (base >= powerOfTwo(Math.min(outputBits, large ? 52 : 48) - 4)) return true;
   const t0sz = STE.S2T0SZ.get(view, at);
-  const least = Math.max(large ? 12 : 16, 64 - outputAddressBits(features));
+  const least = Math.max(granuleBits === 16 || ds ? 12 : 16, 64 - outputAddressBits(features));
   if (!txszInRange(t0sz, granuleBits, least, features)) return true;
   return startLevelIllegal(stage2StartLevel(view, at, granuleBits, features), 64 - t0sz, granuleBits, ds, features);
 }
