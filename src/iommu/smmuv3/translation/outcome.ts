@@ -5,6 +5,14 @@ import { Grant } from './tlb.ts';
 
 const TWO_32 = 2 ** 32;
 
+const READ = 1;
+const WRITE = 2;
+const EXECUTE = 4;
+/** Permissions as data: what the answer allows for the privilege of the access. */
+export const Permission = { READ, WRITE, EXECUTE } as const;
+
+const ATS = 1;
+const PREFETCH = 3;
 /** Why an address is translated. It decides what faults and what hardware updates happen. */
 export const Purpose = {
   /** A transaction: faults are reported, HTTU updates happen. */
@@ -14,11 +22,11 @@ export const Purpose = {
    * and F_PERMISSION remains for stage 2 of a table fetch. `write` says that the request has NW=0: only then is a
    * writable-clean page made dirty (§3.13.7). `instruction` says that STE.INSTCFG makes every read a fetch.
    */
-  ATS: 1,
+  ATS,
   /** A GATOS request (§9.1): as a transaction; `update` is the opposite of ATOS_ADDR.HTTUI. */
   ATOS: 2,
   /** CMD_PREFETCH_ADDR: fills the TLB as far as it can without a hardware update. Faults are not for the record. */
-  PREFETCH: 3,
+  PREFETCH,
 } as const;
 export type Purpose = (typeof Purpose)[keyof typeof Purpose];
 
@@ -42,10 +50,30 @@ export class Access {
    */
   attributes: number = MemoryAttribute.WRITE_BACK;
   shareability = 0;
-}
 
-/** Permissions as data: what the answer allows for the privilege of the access. */
-export const Permission = { READ: 1, WRITE: 2, EXECUTE: 4 } as const;
+  // Booleans are compared with true, which the engine does in one step.
+
+  /** What the access needs, as {@link Permission} bits. Writes are data (§13.1.2): an access that fetches does not write. */
+  get need(): number {
+    const read = this.instruction === true ? EXECUTE : READ;
+    return (this.read === true ? read : 0) | (this.write === true ? WRITE : 0);
+  }
+
+  /** Where the permission bits of its privilege begin: privileged ones are bits 2:0, the others bits 5:3. */
+  get privilegeShift(): number {
+    return this.privileged === true ? 0 : 3;
+  }
+
+  /** Whether lacking permissions are data, not a fault. */
+  get isProbe(): boolean {
+    return this.purpose === ATS || this.purpose === PREFETCH;
+  }
+
+  /** Whether descriptors may be updated for it. */
+  get mayUpdate(): boolean {
+    return this.update === true && this.purpose !== PREFETCH;
+  }
+}
 
 export class Outcome {
   /** 0, or the event: F_TRANSLATION, F_ADDR_SIZE, F_ACCESS, F_PERMISSION, F_WALK_EABT, F_TLB_CONFLICT. */
