@@ -74,7 +74,7 @@ describe.each(EMULATORS.map((emulator) => [emulator.name, emulator] as const))('
   });
 
   test.runIf(emulator.testDevice)('a BAR is sized and placed', async () => {
-    const peer = await start(emulator, MACHINE);
+    const peer = await start(emulator, machine(true));
     const config = (offset: number) => ECAM_BASE + 0x08 * 0x1000 + offset;
     const { qtest } = peer;
     qtest.post(`writew 0x${config(4).toString(16)} 7`);

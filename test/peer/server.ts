@@ -43,11 +43,34 @@ function executable(file: string): boolean {
   }
 }
 
+const run = (file: string, ...words: string[]) => spawnSync(file, words, { encoding: 'utf8' });
+
+/** Some distributions leave the qtest accelerator out, and `-accel help` does not show it in others. */
+function hasQtest(file: string): boolean {
+  const words = ['-accel', 'qtest', '-machine', 'none', '-display', 'none', '-qmp', 'stdio'];
+  return spawnSync(file, words, { input: '{"execute":"qmp_capabilities"}{"execute":"quit"}' }).status === 0;
+}
+
+/** What `file` is, when it is a QEMU that can be compared with. */
+function inspect(file: string): Emulator | null {
+  const version = /^QEMU emulator version (\d+)\.(\d+)([.\d]*)/.exec(run(file, '--version').stdout ?? '');
+  const [, major = '0', minor = '0', rest = ''] = version ?? [];
+  if (Number(major) < 10 || !hasQtest(file)) return null;
+  const device = process.env['FAULTLINE_PEER_DEVICE'] ?? 'iommu-testdev';
+  return {
+    name: 'qemu',
+    command: quote(file),
+    version: `${major}.${minor}${rest}`,
+    monitorObject: Number(major) * 100 + Number(minor) >= 1101,
+    testDevice: device === 'iommu-testdev' && run(file, '-device', 'iommu-testdev,help').status === 0,
+  };
+}
+
 /**
- * The QEMU to compare with: `FAULTLINE_QEMU`, what `scripts/get-qemu` brought, or PATH. Null when there is none, or
- * none of version 10 or newer.
+ * The QEMU to compare with: `FAULTLINE_QEMU`, what `scripts/get-qemu` brought, or PATH. Null when there is none of
+ * version 10 or newer with the qtest accelerator. `FAULTLINE_PEER_DEVICE=edu` leaves iommu-testdev unused.
  *
- * @throws Error when `FAULTLINE_QEMU` names something that does not run.
+ * @throws Error when `FAULTLINE_QEMU` names something else.
  */
 export function findQemu(): Emulator | null {
   const named = process.env['FAULTLINE_QEMU'];
@@ -56,20 +79,10 @@ export function findQemu(): Emulator | null {
     ? [named]
     : [path.join(ROOT, '.peer'), ...folders].map((folder) => path.join(folder, 'qemu-system-aarch64'));
   for (const file of candidates.filter(executable)) {
-    const { stdout } = spawnSync(file, ['--version'], { encoding: 'utf8' });
-    const version = /^QEMU emulator version (\d+)\.(\d+)([.\d]*)/.exec(stdout ?? '');
-    if (version === null) continue;
-    const [, major = '0', minor = '0', rest = ''] = version;
-    if (Number(major) < 10) continue;
-    return {
-      name: 'qemu',
-      command: quote(file),
-      version: `${major}.${minor}${rest}`,
-      monitorObject: Number(major) * 100 + Number(minor) >= 1101,
-      testDevice: spawnSync(file, ['-device', 'iommu-testdev,help']).status === 0,
-    };
+    const found = inspect(file);
+    if (found !== null) return found;
   }
-  if (named) throw new Error(`FAULTLINE_QEMU=${named} is no QEMU of version 10 or newer`);
+  if (named) throw new Error(`FAULTLINE_QEMU=${named} is no QEMU of version 10 or newer with -accel qtest`);
   return null;
 }
 
@@ -135,7 +148,8 @@ export class PeerServer {
     const words = [
       ...['-qtest', `unix:${qtest.file}`, '-qtest-log', '/dev/null'],
       ...['-chardev', `socket,path=${qmp.file},id=char0`, ...monitor],
-      ...['-display', 'none', '-audio', 'none', '-run-with', 'exit-with-parent=on'],
+      ...['-display', 'none', '-audio', 'none'],
+      ...(emulator.monitorObject ? ['-run-with', 'exit-with-parent=on'] : []),
       ...options.arguments,
       ...['-accel', 'qtest'],
     ];

@@ -8,6 +8,7 @@ import { events } from './events.ts';
 import { invalidation } from './invalidation.ts';
 import { nestedCases } from './nested.ts';
 import { registers } from './registers.ts';
+import { sharedTables } from './shared-tables.ts';
 import { stage1Cases } from './stage1.ts';
 import { stage2Cases } from './stage2.ts';
 import { streams } from './streams.ts';
@@ -20,6 +21,7 @@ export const WRITTEN: readonly Program[] = [
   ...stage1Cases,
   ...stage2Cases,
   ...nestedCases,
+  ...sharedTables,
   ...invalidation,
   ...commands,
   ...events,
