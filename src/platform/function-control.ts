@@ -21,19 +21,31 @@ export class FunctionControl implements PciFunctionControl {
   readonly #ats: number;
   readonly #pri: number;
   readonly #pasid: number;
+  readonly #physical: FunctionControl | null;
 
-  constructor(bus: Bus, devfn: number) {
+  /**
+   * `physical`: of a virtual function, the physical function whose page request interface it shares (PCIe §10.5.2). A
+   * virtual function has no such capability of its own.
+   */
+  constructor(bus: Bus, devfn: number, physical: FunctionControl | null = null) {
     const config = new ConfigAccess(bus, devfn);
     this.#config = config;
+    this.#physical = physical;
     this.#ats = config.extendedCapability(ExtendedCapabilityId.ATS);
     this.#pri = config.extendedCapability(ExtendedCapabilityId.PRI);
     this.#pasid = config.extendedCapability(ExtendedCapabilityId.PASID);
     this.abilities = {
       ats: this.#ats !== 0,
-      pri: this.#pri !== 0,
-      pageRequests: this.#pri === 0 ? 0 : config.get(this.#pri, PriCapability.OutstandingPageRequestCapacity),
+      pri: this.#pri !== 0 || (physical?.abilities.pri ?? false),
+      pageRequests:
+        this.#pri === 0
+          ? (physical?.abilities.pageRequests ?? 0)
+          : config.get(this.#pri, PriCapability.OutstandingPageRequestCapacity),
       pasidBits: this.#pasid === 0 ? 0 : config.get(this.#pasid, PasidCapability.MaxPasidWidth),
-      responsePasid: this.#pri !== 0 && config.get(this.#pri, PriCapability.ResponsePasidRequired) === 1,
+      responsePasid:
+        this.#pri === 0
+          ? (physical?.abilities.responsePasid ?? false)
+          : config.get(this.#pri, PriCapability.ResponsePasidRequired) === 1,
     };
   }
 
@@ -54,7 +66,8 @@ export class FunctionControl implements PciFunctionControl {
   }
 
   enablePri(credits: number): boolean {
-    if (this.#pri === 0) return false;
+    // The physical function's driver allocates what all of them share; a virtual function finds it enabled or not.
+    if (this.#pri === 0) return this.#physical?.priEnabled ?? false;
     const allocation = this.#pri + PriCapability.OutstandingPageRequestAllocation.lsb / 8;
     this.#config.write(allocation, 4, credits);
     this.#config.setControl(this.#pri, PriCapability.Enable, 1);
@@ -63,6 +76,10 @@ export class FunctionControl implements PciFunctionControl {
 
   disablePri(): void {
     if (this.#pri !== 0) this.#config.setControl(this.#pri, PriCapability.Enable, 0);
+  }
+
+  get priEnabled(): boolean {
+    return this.#pri !== 0 && this.#config.get(this.#pri, PriCapability.Enable) === 1;
   }
 
   priStopped(): boolean {

@@ -31,6 +31,8 @@ export interface RingOptions {
   /** Slots. */
   readonly pagesInFlight: number;
   readonly descriptorsInFlight: number;
+  /** The device can wait for pages of its ring. */
+  readonly ringFaults: boolean;
   /** Nanoseconds from a descriptor's arrival until its data flows. */
   readonly setupNs: number;
   /** The compute pipe; 0 means unbounded. */
@@ -91,6 +93,8 @@ export class AcceleratorRing {
     this.#settings = settings;
     this.#counters = counters;
     this.#nsPerByte = options.bytesPerSecond === 0 ? 0 : 1e9 / options.bytesPerSecond;
+    this.#fetch.mayFault = options.ringFaults;
+    this.#writeback.mayFault = options.ringFaults;
     this.#free = Array.from({ length: options.pagesInFlight }, () => new Slot(this)).reverse();
   }
 

@@ -25,6 +25,11 @@ export const IDENTITY_VALUE = 0x43414c46;
 
 export const IDENTITY = register('IDENTITY', 0x00, SHEET, { VALUE: [31, 0] }, { access: 'read-only' });
 /**
+ * PINNED_RING: the device cannot wait for a page of its ring. It must be present whenever the device is enabled; where it is
+ * not, that is a ring error.
+ */
+export const FEATURES = register('FEATURES', 0x04, SHEET, { PINNED_RING: 0 }, { access: 'read-only' });
+/**
  * ENABLE lets the device fetch descriptors; without it, what is under way still ends. RESET returns every register to zero,
  * gives up what is under way (STATUS.IDLE says when the last of it has left the device) and reads as 0.
  */

@@ -645,3 +645,34 @@ describe('time', () => {
     expect(new Set(read)).toEqual(new Set([5000]));
   });
 });
+
+describe('a device that cannot wait for its ring', () => {
+  test('says so, asks for data pages alone, and stops with a ring error where the ring is not there', () => {
+    const b = bench({ mode: 'pri', device: { ringFaults: false } });
+    b.setUp();
+    expect(b.read32(BAR0 + 0x04)).toBe(1);
+    b.pin(RING, 2 ** 4 * 64, true);
+    b.enable();
+    b.store(SOURCE, new Uint8Array(5000).fill(3));
+    b.post(0, { source: SOURCE, destination: DESTINATION, length: 5000 });
+    b.ring(1);
+    b.run();
+    expect([b.result(0).status, isExpected(b, DESTINATION, new Uint8Array(5000).fill(3))]).toEqual([DONE, true]);
+    expect(b.agent.faults.map(({ page }) => page).sort((x, y) => x - y)).toEqual(
+      [0, 1].map((page) => SOURCE / PAGE + page).concat([0, 1].map((page) => DESTINATION / PAGE + page)),
+    );
+    const other = bench({ mode: 'pri', device: { ringFaults: false } });
+    other.setUp();
+    other.enable();
+    other.post(0, { source: SOURCE, destination: DESTINATION, length: 64 });
+    other.ring(1);
+    other.run();
+    expect([other.agent.faults, other.status() & RING_ERROR, other.seen.error]).toEqual([[], RING_ERROR, 1]);
+  });
+
+  test('one that can says nothing', () => {
+    const b = bench({ mode: 'pri' });
+    b.setUp();
+    expect(b.read32(BAR0 + 0x04)).toBe(0);
+  });
+});

@@ -17,6 +17,8 @@ export interface AcceleratorOptions extends Omit<EndpointOptions, 'lanes'> {
   readonly pagesInFlight?: number;
   /** Descriptors fetched and not yet completed; defaults to 16. */
   readonly descriptorsInFlight?: number;
+  /** Whether the device can wait for pages of its ring; data sheet: PINNED_RING. Defaults to true. */
+  readonly ringFaults?: boolean;
 }
 
 const IDENTITY = {
@@ -39,12 +41,13 @@ export class Accelerator extends EndpointFunction {
     ringErrors: 0,
   };
   readonly #newRing: () => AcceleratorRing;
+  readonly #ringFaults: boolean;
   #ring: AcceleratorRing;
   /** Registers that keep what was written; the others are read from the ring. */
   #registers = new DataView(new ArrayBuffer(REGISTER_BYTES));
 
   constructor(options: AcceleratorOptions) {
-    const { pagesInFlight = 4, descriptorsInFlight = 16, latency } = options;
+    const { pagesInFlight = 4, descriptorsInFlight = 16, ringFaults = true, latency } = options;
     // A slot reads one page or writes two; two more lanes carry the ring.
     super(IDENTITY, { ...options, lanes: 2 * pagesInFlight + 2 });
     this.addBar({ index: 0, bytes: sheet.BAR0_BYTES, width: 64, device: this.#bar0 });
@@ -55,6 +58,7 @@ export class Accelerator extends EndpointFunction {
       pendingOffset: sheet.MSIX_PBA_OFFSET,
     });
     this.addBar({ index: 2, bytes: sheet.BAR2_BYTES, width: 64, device: this.msix.registers });
+    this.#ringFaults = ringFaults;
     this.#newRing = () =>
       new AcceleratorRing(
         {
@@ -64,6 +68,7 @@ export class Accelerator extends EndpointFunction {
           log: this.log,
           pagesInFlight,
           descriptorsInFlight,
+          ringFaults,
           setupNs: latency.deviceSetup,
           bytesPerSecond: latency.acceleratorBytesPerSecond,
           raise: (vector) => this.msix.raise(vector),
@@ -132,6 +137,8 @@ export class Accelerator extends EndpointFunction {
     switch (offset) {
       case sheet.IDENTITY.offset:
         return sheet.IDENTITY_VALUE;
+      case sheet.FEATURES.offset:
+        return sheet.FEATURES.PINNED_RING.in32(this.#ringFaults ? 0 : 1);
       case sheet.CONTROL.offset:
         return sheet.CONTROL.ENABLE.in32(ring.enabled ? 1 : 0);
       case sheet.STATUS.offset:

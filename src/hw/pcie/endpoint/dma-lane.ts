@@ -97,6 +97,8 @@ export class Lane implements MemoryRequest, PageWait {
   /** How the memory request ended, while its latency runs. */
   status: Completion = Completion.SUCCESS;
   outcome: DmaOutcome = DmaOutcome.DONE;
+  /** It may ask for its page. */
+  mayFault = true;
   /** A write of no bytes goes first, to fault the page in for writing. */
   claim = false;
   /** An invalidation met the translation request under way: its answer is void. */

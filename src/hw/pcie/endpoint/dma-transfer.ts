@@ -17,6 +17,8 @@ export const DmaOutcome = {
   RETRIES: 5,
   /** The function may not use the PASID. */
   NO_PASID: 6,
+  /** The page is not there, and this access may not fault: see {@link DmaTransfer.mayFault}. */
+  MISSING: 7,
 } as const;
 export type DmaOutcome = (typeof DmaOutcome)[keyof typeof DmaOutcome];
 
@@ -53,6 +55,8 @@ export class DmaTransfer {
   forWrite = false;
   /** A page that fails does not keep the pages behind it from being sent. */
   pastFaults = false;
+  /** Pages may be asked for; without it they have to be there, which only ATS can tell. */
+  mayFault = true;
   /** Ask for execute permission, or for privileged mode; only with a PASID and as far as its capability allows. */
   execute = false;
   privileged = false;

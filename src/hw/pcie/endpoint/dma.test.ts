@@ -83,6 +83,21 @@ describe.each(MODES)('%s', (_name, features) => {
   });
 });
 
+test('an access that may not fault finds its page or fails; one behind it that may asks', () => {
+  const b = bench({ ats: true, credits: 16 }, { linkNs: 100, agent: { serviceNs: 1600 } });
+  b.agent.map(4, true);
+  const there = b.load(4, 0, 8, { mayFault: false });
+  const missing = b.load(5, 0, 8, { mayFault: false });
+  const behind = b.load(5, 8, 8);
+  b.run();
+  expect([there.outcome, missing.outcome, behind.outcome]).toEqual([
+    DmaOutcome.DONE,
+    DmaOutcome.MISSING,
+    DmaOutcome.DONE,
+  ]);
+  expect(b.agent.faults.map(({ page }) => page)).toEqual([5]);
+});
+
 describe('untranslated requests', () => {
   test('an access that stalls waits, and others to its page wait behind it: one fault a page', () => {
     const b = bench({}, { linkNs: 100, agent: { serviceNs: 1600, memoryNs: 50 } });

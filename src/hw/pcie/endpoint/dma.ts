@@ -192,6 +192,7 @@ export class DmaEngine implements LaneOwner {
     lane.dataOffset = transfer.dataOffset + transfer.issued;
     lane.space = pasid;
     lane.claim = transfer.forWrite && !write;
+    lane.mayFault = transfer.mayFault;
     lane.wantsWrite = write || transfer.forWrite;
     lane.wantsRead = !write;
     lane.execute = pasid !== NO_PASID && transfer.execute && this.#pasid?.execute === true;
@@ -283,6 +284,10 @@ export class DmaEngine implements LaneOwner {
 
   /** No translation, or not for this access: asks the host for the page, if the function can. */
   #wantPage(lane: Lane): void {
+    if (!lane.mayFault) {
+      this.#fail(lane, DmaOutcome.MISSING);
+      return;
+    }
     const unit = this.#pageRequests;
     if (unit === null || !unit.usable) {
       this.#fail(lane, lane.attempts === 0 ? DmaOutcome.DENIED : DmaOutcome.FAILURE);
@@ -483,14 +488,15 @@ export class DmaEngine implements LaneOwner {
     return true;
   }
 
-  /** Those who waited for a page go on, or fail like their opener if they wanted the same of it. */
+  /** Those who waited for a page go on, or fail like their opener if they wanted the same of it and may ask no more than it. */
   #resume(followers: Lane | null, outcome: DmaOutcome, need: number): void {
     const generation = this.#generation;
     // A completion on the way may make the device give up everything, these lanes too.
     for (let lane = followers; lane !== null && generation === this.#generation; ) {
       const next: Lane | null = lane.nextFollower;
       lane.nextFollower = null;
-      if (outcome !== DmaOutcome.DONE && lane.need === need) this.#fail(lane, outcome);
+      const asks = outcome === DmaOutcome.MISSING && lane.mayFault;
+      if (outcome !== DmaOutcome.DONE && lane.need === need && !asks) this.#fail(lane, outcome);
       else this.#issue(lane);
       lane = next;
     }
