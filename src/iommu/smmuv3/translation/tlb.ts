@@ -132,8 +132,8 @@ export class Tlb {
   }
 
   /**
-   * Index of the first word of the entry for page `low` (bits 31:0) under `key` (which has the upper bits, without the size) and
-   * `tag`, or -1. `sizes` are the sizes to try, smallest first.
+   * Index of the first word of the entry for page `low` (bits 31:0) under `key` (which has the upper bits, without the
+   * size) and `tag`, or -1. `sizes` are the sizes to try, smallest first.
    */
   find(low: number, key: number, tag: number, sizes: number): number {
     const words = this.#words;
@@ -198,7 +198,10 @@ export class Tlb {
     if (leafPages(attributes) > pages) this.splinters += 1;
   }
 
-  /** Index of the first word of the entry after the one at `at`, -1 to begin; -1 when there is none. Entries may go meanwhile. */
+  /**
+   * Index of the first word of the entry after the one at `at`, -1 to begin; -1 when there is none. Entries may go
+   * meanwhile.
+   */
   next(at: number): number {
     const words = this.#words;
     const end = this.#used * ENTRY_WORDS;
