@@ -53,7 +53,7 @@ export class Access {
 
   // Booleans are compared with true, which the engine does in one step.
 
-  /** What the access needs, as {@link Permission} bits. Writes are data (§13.1.2): an access that fetches does not write. */
+  /** What the access needs, as {@link Permission} bits. Writes are data (§13.1.2): what fetches does not write. */
   get need(): number {
     const read = this.instruction === true ? EXECUTE : READ;
     return (this.read === true ? read : 0) | (this.write === true ? WRITE : 0);

@@ -1,4 +1,4 @@
-/** Stage 1: from a VA to the output of its leaf, with stage 2 for table addresses. DDI 0487 D8.4.1, D8.5; IHI 0070 §5.4. */
+/** Stage 1: from a VA to the output of its leaf; stage 2 for table addresses. DDI 0487 D8.4.1, D8.5; IHI 0070 §5.4. */
 import type { Memory } from '../../../hw/memory.ts';
 import { EventType, FaultClass } from '../../spec/events.layout.ts';
 import { normalizeAttributes } from './attributes.ts';
