@@ -1,5 +1,5 @@
 /** The system bus: what answers at a physical address, RAM or a device's registers. */
-import { assert } from '../assert.ts';
+import { AssertionError, assert } from '../assert.ts';
 import { CHUNK_OFFSET, type Memory } from './memory.ts';
 
 /** Bytes of one register access. */
@@ -29,6 +29,8 @@ interface Region {
 export class Bus {
   readonly memory: Memory;
   readonly #regions: Region[] = [];
+  /** The region found last: a driver's accesses come in rows. */
+  #last: Region | undefined;
   readonly #data = new DataView(new ArrayBuffer(8));
 
   constructor(memory: Memory) {
@@ -48,6 +50,7 @@ export class Bus {
   unmap(device: MmioDevice): void {
     const index = this.#regions.findIndex((region) => region.device === device);
     if (index >= 0) this.#regions.splice(index, 1);
+    this.#last = undefined;
   }
 
   /** Copies `length` bytes at `address` into `target` at `at`; register ranges are read in naturally aligned accesses. */
@@ -97,7 +100,14 @@ export class Bus {
   }
 
   #find(address: number): Region | undefined {
-    return this.#regions.find((region) => address >= region.base && address < region.end);
+    const last = this.#last;
+    if (last !== undefined && address >= last.base && address < last.end) return last;
+    for (const region of this.#regions) {
+      if (address < region.base || address >= region.end) continue;
+      this.#last = region;
+      return region;
+    }
+    return undefined;
   }
 
   #registers(
@@ -136,22 +146,27 @@ export class Mmio {
   }
 
   read32(offset: number): number {
-    assert(this.#bus.readSized(this.#base + offset, 4, this.#data) === BusStatus.OK, `read of register ${offset}`);
+    if (this.#bus.readSized(this.#base + offset, 4, this.#data) !== BusStatus.OK) refuse('read', offset);
     return this.#data.getUint32(0, true);
   }
 
   write32(offset: number, value: number): void {
     this.#data.setUint32(0, value, true);
-    assert(this.#bus.writeSized(this.#base + offset, 4, this.#data) === BusStatus.OK, `write of register ${offset}`);
+    if (this.#bus.writeSized(this.#base + offset, 4, this.#data) !== BusStatus.OK) refuse('write', offset);
   }
 
   /** Reads a 64-bit register into `target`'s first 8 bytes. */
   read64(offset: number, target: DataView): void {
-    assert(this.#bus.readSized(this.#base + offset, 8, target) === BusStatus.OK, `read of register ${offset}`);
+    if (this.#bus.readSized(this.#base + offset, 8, target) !== BusStatus.OK) refuse('read', offset);
   }
 
   /** Writes a 64-bit register from `source`'s first 8 bytes. */
   write64(offset: number, source: DataView): void {
-    assert(this.#bus.writeSized(this.#base + offset, 8, source) === BusStatus.OK, `write of register ${offset}`);
+    if (this.#bus.writeSized(this.#base + offset, 8, source) !== BusStatus.OK) refuse('write', offset);
   }
+}
+
+/** Apart, so that the message is built only when it is needed. */
+function refuse(access: string, offset: number): never {
+  throw new AssertionError(`${access} of register ${offset}`);
 }

@@ -52,8 +52,8 @@ function flagsOf(access: Access): number {
 
 /** The input address, unmodified. */
 function input(view: DataView, access: Access): void {
-  view.setUint32(INPUT_LOW, (access.page % TWO_20) * 4096 + access.offset, true);
-  view.setUint32(INPUT_LOW + 4, Math.floor(access.page / TWO_20), true);
+  view.setInt32(INPUT_LOW, (access.page << 12) | access.offset, true);
+  view.setInt32(INPUT_LOW + 4, (access.page / TWO_20) | 0, true);
 }
 
 /** A configuration error. `fetchAddress` goes into the fetch events, `badSubstream` into C_BAD_SUBSTREAMID. */

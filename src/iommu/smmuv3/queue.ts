@@ -3,7 +3,7 @@
  * bit above. Equal indexes mean empty when the flags agree, full when they differ.
  */
 import { type Bus, BusStatus } from '../../hw/bus.ts';
-import { CHUNK_BYTES } from '../../hw/memory.ts';
+import { CHUNK_OFFSET } from '../../hw/memory.ts';
 import type { Field } from '../../layout/field.ts';
 import type { RegisterLayout } from '../../layout/register.ts';
 import type { RegisterFile } from './register-file.ts';
@@ -135,7 +135,7 @@ export class Queue {
     if (!memory.contains(address, this.entryBytes)) {
       return this.#bus.read(address, bytesOf(target), 0, this.entryBytes);
     }
-    copyWords(memory.readView(address), address % CHUNK_BYTES, target, 0, this.entryBytes);
+    copyWords(memory.readView(address), address & CHUNK_OFFSET, target, 0, this.entryBytes);
     return BusStatus.OK;
   }
 
@@ -147,7 +147,7 @@ export class Queue {
     const address = this.addressOf(index);
     const memory = this.#bus.memory;
     if (memory.contains(address, this.entryBytes)) {
-      copyWords(entry, 0, memory.writeView(address), address % CHUNK_BYTES, this.entryBytes);
+      copyWords(entry, 0, memory.writeView(address), address & CHUNK_OFFSET, this.entryBytes);
     } else if (this.#bus.write(address, bytesOf(entry), 0, this.entryBytes) !== BusStatus.OK) {
       return BusStatus.ABORT;
     }
@@ -158,7 +158,7 @@ export class Queue {
 
 /** Entries are short and aligned: moving their words costs less than a typed array's own copy. */
 function copyWords(from: DataView, fromAt: number, to: DataView, toAt: number, length: number): void {
-  for (let byte = 0; byte < length; byte += 4) to.setUint32(toAt + byte, from.getUint32(fromAt + byte, true), true);
+  for (let byte = 0; byte < length; byte += 4) to.setInt32(toAt + byte, from.getInt32(fromAt + byte, true), true);
 }
 
 const bytesOf = (view: DataView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

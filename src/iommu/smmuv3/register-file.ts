@@ -104,14 +104,14 @@ export class RegisterFile implements RegisterReader {
   read(offset: number, size: AccessSize, data: DataView): void {
     data.setUint32(0, 0, true);
     data.setUint32(4, 0, true);
-    if (size < 4 || offset % size !== 0) return;
+    if (size < 4 || (offset & (size - 1)) !== 0) return;
     data.setUint32(0, this.#readWord(wordAt(offset)), true);
     if (size === 8) data.setUint32(4, this.#readWord(wordAt(offset + 4)), true);
   }
 
   /** A write by software; what is no register access is ignored (§6.2). A 64-bit access is two 32-bit ones. */
   write(offset: number, size: AccessSize, data: DataView): void {
-    if (size < 4 || offset % size !== 0) return;
+    if (size < 4 || (offset & (size - 1)) !== 0) return;
     this.#writeWord(wordAt(offset), data.getUint32(0, true));
     if (size === 8) this.#writeWord(wordAt(offset + 4), data.getUint32(4, true));
   }
