@@ -11,7 +11,7 @@ import { forkSpace } from './fork.ts';
 import type { HostMemory } from './host-memory.ts';
 import { LockAccount } from './lock-account.ts';
 import type { SpaceNotifier } from './notifier.ts';
-import { copyPage, fillPage, migratePage, mustCopy } from './page-fault.ts';
+import { copyPage, fillPage, migratePage, mustCopy, tryFillPage } from './page-fault.ts';
 import { PageState, type PageStore } from './page-store.ts';
 import { swapOut } from './reclaim.ts';
 
@@ -180,6 +180,15 @@ export class AddressSpace {
     return done;
   }
 
+  /** As {@link acquire} for one page where that takes no time: its frame, -EFAULT or -ENOMEM; -EAGAIN where a wait is needed. */
+  acquireNow(address: number, use: Acquisition): number {
+    const area = this.find(address);
+    if (area === undefined || !permits(area, use.write)) return Errno.EFAULT;
+    const frame = this.#ready(area.store, area.indexOf(address), use.write || use.longTerm);
+    if (frame >= 0) this.host.allocator.pin(frame);
+    return frame;
+  }
+
   /** The frame that `address` shows at this moment, or -1 where there is none or it is about to change. */
   frameAt(address: number): number {
     const area = this.find(address);
@@ -240,10 +249,13 @@ export class AddressSpace {
     }
   }
 
-  /** The page's frame where it can be used without any wait, else -1. */
+  /** The page's frame where it can be used without any wait; -EAGAIN where one is needed; or -ENOMEM. */
   #ready(store: PageStore, index: number, write: boolean): number {
-    const frame = store.frame(index);
-    if (frame < 0 || store.isBusy(index) || (write && mustCopy(this.host, store, index))) return -1;
+    if (store.isBusy(index)) return Errno.EAGAIN;
+    const present = store.frame(index);
+    const frame = present >= 0 ? present : tryFillPage(this.host, store, index);
+    if (frame < 0) return frame;
+    if (write && mustCopy(this.host, store, index)) return Errno.EAGAIN;
     store.states[index] = (store.states[index] ?? 0) | PageState.REFERENCED;
     return frame;
   }
@@ -285,7 +297,7 @@ export class AddressSpace {
         if (this.find(at) !== area) continue;
       }
       const ready = this.#ready(area.store, index, write);
-      const status = ready >= 0 ? ready : yield* this.#settle(area.store, index);
+      const status = ready !== Errno.EAGAIN ? ready : yield* this.#settle(area.store, index);
       if (status === Errno.EAGAIN) continue;
       if (status < 0) return status;
       const offset = at % this.pageBytes;

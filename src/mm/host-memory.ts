@@ -82,6 +82,16 @@ export class HostMemory {
     return store;
   }
 
+  /** As {@link allocateFrame} where that takes no time; -EAGAIN where it must be waited for. */
+  tryAllocateFrame(): number {
+    const { allocator, latency } = this;
+    if (latency.pageAllocate > 0 || allocator.freeFrames <= this.reserveFrames) return Errno.EAGAIN;
+    const frame = allocator.allocateFrame();
+    if (frame < 0) return Errno.ENOMEM;
+    this.memory.fill(allocator.addressOf(frame), this.pageBytes, 0);
+    return frame;
+  }
+
   /** A zeroed frame with one reference, reclaiming others where memory is short; -ENOMEM when nothing can go. */
   *allocateFrame(): Steps<number> {
     const { allocator, latency } = this;

@@ -4,6 +4,14 @@ import type { Steps } from '../sim/task.ts';
 import type { HostMemory } from './host-memory.ts';
 import type { PageStore } from './page-store.ts';
 
+/** As {@link fillPage} for a page never touched, where that takes no time: its frame; -EAGAIN where it must be waited for. */
+export function tryFillPage(host: HostMemory, store: PageStore, index: number): number {
+  if (store.slot(index) >= 0) return Errno.EAGAIN;
+  const frame = host.tryAllocateFrame();
+  if (frame >= 0) store.setFrame(index, frame);
+  return frame;
+}
+
 /**
  * Gives a page without a frame its frame. The page must not be busy and is busy meanwhile. 0, or -ENOMEM.
  */

@@ -2,11 +2,18 @@
  * The device fault handler of an I/O address space: whole groups come in from the IOMMU, each gets exactly one answer.
  * Groups are served on the thread that delivers them, or by the threads of a work queue.
  */
-import { type FaultGroup, type FaultHandler, FaultResponse, type UnrecoverableFault } from '../iommu/core.ts';
-import { type Steps, WaitQueue } from '../sim/task.ts';
+import {
+  type FaultGroup,
+  type FaultHandler,
+  FaultResponse,
+  type PageFault,
+  type UnrecoverableFault,
+} from '../iommu/core.ts';
+import { NO_STEPS, type Steps, WaitQueue } from '../sim/task.ts';
 import { WorkQueue } from '../sim/work-queue.ts';
 import { FaultService } from './fault-service.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
+import type { Mapping } from './mapping.ts';
 import { Outcome } from './page-mapper.ts';
 
 const IOMMU_PAGE_BYTES = 4096;
@@ -43,21 +50,17 @@ export class DeviceFaultHandler implements FaultHandler {
     return this.#pending.size;
   }
 
-  *handle(group: FaultGroup): Steps {
-    this.#io.invariants.check('one-response', !this.#pending.has(group), () => `group ${group.index} came twice`);
+  handle(group: FaultGroup): Steps {
+    this.#io.invariants.check('one-response', !this.#pending.has(group), deliveredTwice, group);
     this.#pending.set(group, 0);
-    if (this.#queue.workers > 0) this.#queue.put(group);
-    else yield* this.#serve(group);
+    return this.#dispatch(group);
   }
 
   /** Goes on with parked groups: a mapping got its address back or goes away, or a device is leaving. */
   *resume(): Steps {
     const groups = this.#parked;
     this.#parked = [];
-    for (const group of groups) {
-      if (this.#queue.workers > 0) this.#queue.put(group);
-      else yield* this.#serve(group);
-    }
+    for (const group of groups) yield* this.#dispatch(group);
   }
 
   unrecoverable(fault: UnrecoverableFault): void {
@@ -73,16 +76,32 @@ export class DeviceFaultHandler implements FaultHandler {
     while (this.#pending.size > 0) yield this.#drained;
   }
 
-  *#serve(group: FaultGroup): Steps {
-    const { counters, iommu } = this.#io;
-    let cost = this.#io.latency.faultHandler;
-    let outcome: Outcome = Outcome.MAPPED;
+  #dispatch(group: FaultGroup): Steps {
+    if (this.#queue.workers === 0) return this.#serve(group);
+    this.#queue.put(group);
+    return NO_STEPS;
+  }
+
+  /** Serves pages at once as far as nothing must be waited for. */
+  #serve(group: FaultGroup): Steps {
     for (let index = this.#pending.get(group) ?? 0; index < group.pages.length; index++) {
       const fault = group.pages[index];
       if (fault === undefined) break;
-      // Reading is asked for by everything but a pure write; a request for nothing at all is a read as well.
-      const read = fault.read || fault.execute || !fault.write;
-      const served = yield* this.#servePage(group, fault.page, read, fault.write, fault.execute, cost);
+      const served = this.#servePageNow(fault);
+      if (served === null) return this.#serveFrom(group, index);
+      this.#count(group, fault.page, fault.write, served);
+      if (isRefusal(served)) return this.#answer(group, served);
+    }
+    return this.#answer(group, Outcome.MAPPED);
+  }
+
+  *#serveFrom(group: FaultGroup, first: number): Steps {
+    let cost = this.#io.latency.faultHandler;
+    let outcome: Outcome = Outcome.MAPPED;
+    for (let index = first; index < group.pages.length; index++) {
+      const fault = group.pages[index];
+      if (fault === undefined) break;
+      const served = yield* this.#servePage(group, fault, cost);
       cost = 0;
       if (served === Outcome.PARKED) {
         this.#pending.set(group, index);
@@ -90,35 +109,47 @@ export class DeviceFaultHandler implements FaultHandler {
         return;
       }
       this.#count(group, fault.page, fault.write, served);
-      if (served === Outcome.INVALID || served === Outcome.FAILED) {
+      if (isRefusal(served)) {
         outcome = served;
         break;
       }
     }
+    yield* this.#answer(group, outcome);
+  }
+
+  #answer(group: FaultGroup, outcome: Outcome): Steps {
+    const { counters, iommu } = this.#io;
     counters.groups += 1;
     if (outcome === Outcome.INVALID) counters.invalid += 1;
     if (outcome === Outcome.FAILED) counters.failed += 1;
-    yield* iommu.respond(group, responseOf(outcome));
-    if (outcome === Outcome.MAPPED) this.#answered(group);
-    this.#io.invariants.check('one-response', this.#pending.delete(group), () => `group ${group.index} answered twice`);
-    if (this.#pending.size === 0) this.#drained.wakeAll();
+    const response = iommu.respond(group, responseOf(outcome));
+    if (response !== NO_STEPS) return this.#afterwards(response, group, outcome);
+    this.#answered(group, outcome);
+    return NO_STEPS;
   }
 
-  *#servePage(
-    group: FaultGroup,
-    page: number,
-    read: boolean,
-    write: boolean,
-    execute: boolean,
-    costNs: number,
-  ): Steps<Outcome> {
-    const iova = page * IOMMU_PAGE_BYTES;
+  *#afterwards(response: Steps, group: FaultGroup, outcome: Outcome): Steps {
+    yield* response;
+    this.#answered(group, outcome);
+  }
+
+  /** {@link #servePage} where that takes no time; null where there is something to wait for. */
+  #servePageNow(fault: PageFault): Outcome | null {
+    if (this.#io.latency.faultHandler > 0) return null;
+    const iova = fault.page * IOMMU_PAGE_BYTES;
+    const mapping = this.#io.lookUpNow(iova);
+    if (mapping === undefined) return null;
+    if (mapping === null || !permits(mapping, fault)) return Outcome.INVALID;
+    return this.service.serveNow(mapping, mapping.pageOf(iova), fault.write);
+  }
+
+  *#servePage(group: FaultGroup, fault: PageFault, costNs: number): Steps<Outcome> {
+    const iova = fault.page * IOMMU_PAGE_BYTES;
     const mapping = yield* this.#io.lookUp(iova, costNs);
     if (mapping === null) return Outcome.INVALID;
-    const allowed = (!write || mapping.writes) && (!read || mapping.reads) && !execute;
     const notBeforeNs = group.notBeforeNs ?? group.receivedNs;
-    const outcome = allowed
-      ? yield* this.service.serve(group.device, mapping, mapping.pageOf(iova), write, notBeforeNs)
+    const outcome = permits(mapping, fault)
+      ? yield* this.service.serve(group.device, mapping, mapping.pageOf(iova), fault.write, notBeforeNs)
       : Outcome.INVALID;
     mapping.put();
     return outcome;
@@ -149,16 +180,40 @@ export class DeviceFaultHandler implements FaultHandler {
     });
   }
 
+  /** The answer is out: the group is forgotten. */
+  #answered(group: FaultGroup, outcome: Outcome): void {
+    if (outcome === Outcome.MAPPED) this.#noteServed(group);
+    this.#io.invariants.check('one-response', this.#pending.delete(group), answeredTwice, group);
+    if (this.#pending.size === 0) this.#drained.wakeAll();
+  }
+
   /** Requests made until now did not know the answer: what repeats them is a duplicate. */
-  #answered(group: FaultGroup): void {
+  #noteServed(group: FaultGroup): void {
+    const { now } = this.#io.scheduler.clock;
     for (const { page } of group.pages) {
       const iova = page * IOMMU_PAGE_BYTES;
       const mapping = this.#io.mappings.at(iova);
       const faults = mapping?.faults ?? null;
-      if (mapping === null || faults === null) continue;
-      faults.servedNs[mapping.pageOf(iova)] = this.#io.scheduler.clock.now;
+      if (mapping !== null && faults !== null) faults.servedNs[mapping.pageOf(iova)] = now;
     }
   }
+}
+
+/** Reading is asked for by everything but a pure write; a request for nothing at all is a read as well. */
+function permits(mapping: Mapping, { read, write, execute }: PageFault): boolean {
+  return (!write || mapping.writes) && (!(read || !write) || mapping.reads) && !execute;
+}
+
+function isRefusal(outcome: Outcome): boolean {
+  return outcome === Outcome.INVALID || outcome === Outcome.FAILED;
+}
+
+function deliveredTwice(group: FaultGroup): string {
+  return `group ${group.index} came twice`;
+}
+
+function answeredTwice(group: FaultGroup): string {
+  return `group ${group.index} answered twice`;
 }
 
 function responseOf(outcome: Outcome): FaultResponse {

@@ -9,7 +9,7 @@ import type { Steps } from '../sim/task.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
 import type { FaultState, Mapping } from './mapping.ts';
 import { type Attempt, chunkEnd, Outcome, outcomeOf, PageMapper, RETRY, Work } from './page-mapper.ts';
-import type { PremapPlan } from './premap.ts';
+import { type PremapPlan, premapNone } from './premap.ts';
 
 /** A plan takes at most this part of the residency limit, so that faults do not push each other's pages out for extras. */
 const PLAN_SHARE = 8;
@@ -39,6 +39,22 @@ export class FaultService {
     this.#idle.push(work);
     mapping.faulting.unlock(held);
     return attempt;
+  }
+
+  /** As {@link serve} for a page that is not mapped yet, where that takes no time; null where there is more to it. */
+  serveNow(mapping: Mapping, page: number, write: boolean): Outcome | null {
+    const { faults } = mapping;
+    // Other policies may add pages.
+    if (this.#io.policy !== premapNone) return null;
+    if (faults === null || mapping.dying || mapping.vaddrInvalid || faults.mapped.test(page)) return null;
+    const held = mapping.faulting.tryLock(page, page + 1);
+    if (held === null) return null;
+    const work = this.#idle.pop() ?? new Work();
+    work.begin(mapping, page, write);
+    const outcome = this.#mapper.mapNow(work, faults);
+    this.#idle.push(work);
+    mapping.faulting.unlock(held);
+    return outcome;
   }
 
   /**

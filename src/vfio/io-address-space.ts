@@ -111,6 +111,14 @@ export class IoAddressSpace {
     return mapping;
   }
 
+  /** The mapping at `iova`, or null; undefined where the set is about to change. */
+  lookUpNow(iova: number): Mapping | null | undefined {
+    if (!this.lock.tryLockRead()) return undefined;
+    const mapping = this.mappings.at(iova);
+    this.lock.unlockRead();
+    return mapping;
+  }
+
   *insert(mapping: Mapping): Steps {
     yield* this.lock.lockWrite();
     this.mappings.insert(mapping);

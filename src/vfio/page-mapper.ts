@@ -108,6 +108,24 @@ export class PageMapper {
     this.#io = io;
   }
 
+  /** As {@link mapRange} for `work.page` alone, where that takes no time; null where something is to be waited for. */
+  mapNow(work: Work, faults: FaultState): Outcome | null {
+    const io = this.#io;
+    const { mapping, page, frames } = work;
+    if (io.latency.pageMap > 0 || !io.tryReserve(1)) return null;
+    work.reserved = 1;
+    const frame = mapping.space.acquireNow(mapping.vaddrOf(page), work.use);
+    let outcome: Outcome | null = null;
+    if (frame >= 0) {
+      frames[0] = frame;
+      outcome = this.#entered(work, faults, page, page + 1, 1, this.#enter(work, faults, page, 1));
+    } else if (frame !== Errno.EAGAIN) {
+      outcome = outcomeOf(frame);
+    }
+    io.unreserve(work.reserved);
+    return outcome;
+  }
+
   /**
    * Maps `[first, end)`, none of which is mapped and whose faults the caller holds. The outcome is that of `work.page`; the
    * other pages are a bonus, or all are where no page was asked for.
@@ -145,18 +163,26 @@ export class PageMapper {
   }
 
   *#mapChunk(work: Work, faults: FaultState, first: number, end: number): Steps<Attempt> {
-    const io = this.#io;
-    const { mapping, page } = work;
+    const { mapping } = work;
+    const { pageMap } = this.#io.latency;
     work.watch(first, end);
     const got = yield* mapping.space.acquire(mapping.vaddrOf(first), end - first, work.use, work.frames);
     if (!work.settle(got, faults)) return RETRY;
     if (got < 0) return outcomeOf(got);
     const mapped = this.#enter(work, faults, first, got);
-    if (mapped > 0 && io.latency.pageMap > 0) yield io.latency.pageMap * mapped;
+    if (mapped > 0 && pageMap > 0) yield pageMap * mapped;
+    return this.#entered(work, faults, first, end, got, mapped);
+  }
+
+  /** Of `[first, end)`, `got` pages were acquired and `mapped` entered: what that makes of the request. */
+  #entered(work: Work, faults: FaultState, first: number, end: number, got: number, mapped: number): Outcome {
+    const io = this.#io;
+    const { mapping, page } = work;
     mapping.space.release(work.frames, 0, got);
     const asked = page >= first && page < end;
     if (mapped <= 0 || (asked && page >= first + mapped)) return Outcome.FAILED;
-    faults.servedNs.fill(io.scheduler.clock.now, first, first + mapped);
+    const { now } = io.scheduler.clock;
+    for (let served = first; served < first + mapped; served++) faults.servedNs[served] = now;
     io.counters.premapped += mapped - (asked ? 1 : 0);
     return Outcome.MAPPED;
   }
@@ -215,16 +241,20 @@ export class PageMapper {
       while (done + run < count && frames[offset + done + run] === frame + run) run += 1;
       const iova = mapping.iovaOf(start + done);
       status = io.domain.map(iova, allocator.addressOf(frame), run * io.pageBytes, protection);
-      io.invariants.check('agreement', status !== Errno.EEXIST, () => `page ${start} was mapped already`);
+      io.invariants.check('agreement', status !== Errno.EEXIST, mappedTwice, iova);
       if (status !== Errno.OK) break;
-      const physical = io.domain.translate(iova)?.physical;
-      io.invariants.check(
-        'agreement',
-        physical === allocator.addressOf(frame),
-        () => `page ${start} is at ${physical}`,
-      );
+      const right = io.domain.translate(iova)?.physical === allocator.addressOf(frame);
+      io.invariants.check('agreement', right, mappedElsewhere, iova);
       done += run;
     }
     return done > 0 ? done : status;
   }
+}
+
+function mappedTwice(iova: number): string {
+  return `0x${iova.toString(16)} was mapped already`;
+}
+
+function mappedElsewhere(iova: number): string {
+  return `0x${iova.toString(16)} does not lead to the page that was mapped there`;
 }
