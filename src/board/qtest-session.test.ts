@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { latencyOf } from '../sim/profile.ts';
 import { PROFILES } from '../sim/profiles.ts';
 import { BOARD_PRESETS } from './features.ts';
-import { QtestSession } from './qtest-session.ts';
+import { QtestSession, type QtestTarget } from './qtest-session.ts';
 import { SILENT } from './silent-log.ts';
 import { VirtBoard } from './virt-board.ts';
 
@@ -12,6 +12,8 @@ if (zero === undefined) throw new Error('there is no profile zero');
 const latency = latencyOf(zero);
 
 let session: QtestSession;
+let sent: string;
+let taking: boolean;
 let board: VirtBoard;
 
 beforeEach(() => {
@@ -22,7 +24,9 @@ beforeEach(() => {
     latency,
     log: SILENT,
   });
-  session = new QtestSession({
+  sent = '';
+  taking = true;
+  const target: QtestTarget = {
     get now() {
       return board.now;
     },
@@ -38,10 +42,21 @@ beforeEach(() => {
     fill: (address, length, value) => board.fill(address, length, value),
     intercept: (_direction, path) => (path === 'gic' ? null : 'Unknown device'),
     setInput: () => null,
+  };
+  session = new QtestSession(target, (replies) => {
+    sent += replies;
+    return taking;
   });
 });
 
-const ask = (text: string): string => session.receive(Buffer.from(text, 'latin1'));
+/** What is answered to `bytes`. */
+function receive(bytes: Uint8Array): string {
+  sent = '';
+  session.receive(bytes);
+  return sent;
+}
+
+const ask = (text: string): string => receive(Buffer.from(text, 'latin1'));
 
 describe('grammar', () => {
   // Requests and replies as QEMU 11.1.3 gave them, one after the other.
@@ -153,7 +168,7 @@ describe('a stream of bytes', () => {
 
   test('the bytes that were given may be used again', () => {
     const buffer = Buffer.from('endian');
-    session.receive(buffer);
+    receive(buffer);
     buffer.fill(0);
     expect(ask('ness\n')).toBe('OK little\n');
   });
@@ -190,7 +205,7 @@ describe('a stream of bytes', () => {
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
         let replies = '';
-        for (const bytes of pieces) replies += session.receive(bytes);
+        for (const bytes of pieces) replies += receive(bytes);
         const lines = pieces.reduce((sum, bytes) => sum + bytes.filter((byte) => byte === 10).length, 0);
         replies += ask('\nendianness\n');
         const answers = replies.split('\n').slice(0, -1);
@@ -200,6 +215,20 @@ describe('a stream of bytes', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  test('a client that takes no replies is not answered further until it does', () => {
+    taking = false;
+    const block = 'read 0x40000000 0x10000\n';
+    expect(ask(block.repeat(10)).length).toBe('OK 0x\n'.length + 2 * 0x1_0000);
+    expect(session.blocked).toBe(true);
+    expect(ask('endianness\n')).toBe('');
+    taking = true;
+    sent = '';
+    session.resume();
+    expect(session.blocked).toBe(false);
+    expect(sent.split('\n').length).toBe(9 + 1 + 1);
+    expect(sent.endsWith('OK little\n')).toBe(true);
   });
 
   test('an interrupt stands before the reply of what raised it', () => {

@@ -29,10 +29,12 @@ export interface QtestTarget {
 }
 
 /** Most bytes that `read`, `write` and `memset` move at once, and most bytes of a line. */
-export const MAX_BLOCK_BYTES = 0x1000_0000;
+export const MAX_BLOCK_BYTES = 0x400_0000;
 const MAX_LINE_BYTES = 2 * MAX_BLOCK_BYTES + 256;
 /** Blocks up to this size pass through a buffer that is kept. */
 const KEPT_BYTES = 0x1_0000;
+/** Replies are sent when there are so many characters of them, and when no request is left. */
+const SEND_CHARACTERS = 0x1_0000;
 const NEWLINE = 0x0a;
 /** Longest name of an object. */
 const MAX_PATH = 1024;
@@ -50,6 +52,7 @@ function sizeOf(letter: number): AccessSize | 0 {
 
 export class QtestSession {
   readonly #target: QtestTarget;
+  readonly #send: (replies: string) => boolean;
   readonly #line = new QtestLine();
   readonly #data = new DataView(new ArrayBuffer(8));
   readonly #kept = Buffer.alloc(KEPT_BYTES);
@@ -59,8 +62,19 @@ export class QtestSession {
   #overlong = false;
   #replies = '';
 
-  constructor(target: QtestTarget) {
+  /** Requests that came while the client did not take its replies. */
+  readonly #waiting: Uint8Array[] = [];
+  #blocked = false;
+
+  /** `send` gets replies, one character a byte; while it says false, no request is carried out until {@link resume}. */
+  constructor(target: QtestTarget, send: (replies: string) => boolean) {
     this.#target = target;
+    this.#send = send;
+  }
+
+  /** Whether requests wait for the client to take replies. */
+  get blocked(): boolean {
+    return this.#blocked;
   }
 
   /** Reports an interrupt line; before the reply to the request that changed it. */
@@ -68,18 +82,41 @@ export class QtestSession {
     this.#replies += `IRQ ${level ? 'raise' : 'lower'} ${line}\n`;
   }
 
-  /** Consumes `bytes` and gives the replies, one character a byte. The bytes are not kept. */
-  receive(bytes: Uint8Array): string {
+  /** Carries out the requests in `bytes`, which are not kept. */
+  receive(bytes: Uint8Array): void {
+    if (this.#blocked) this.#waiting.push(new Uint8Array(bytes));
+    else this.#consume(bytes);
+  }
+
+  /** The client took its replies. */
+  resume(): void {
+    this.#blocked = false;
+    for (let bytes = this.#waiting.shift(); bytes !== undefined; bytes = this.#waiting.shift()) {
+      this.#consume(bytes);
+      if (this.#blocked) return;
+    }
+  }
+
+  #consume(bytes: Uint8Array): void {
     let start = 0;
     for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, start)) {
       if (this.#partialBytes > 0 || this.#overlong) this.#finish(bytes.subarray(start, end));
       else this.#execute(bytes, start, end);
       start = end + 1;
+      if (this.#replies.length < SEND_CHARACTERS) continue;
+      this.#flush();
+      if (!this.#blocked) continue;
+      if (start < bytes.length) this.#waiting.unshift(new Uint8Array(bytes.subarray(start)));
+      return;
     }
     if (start < bytes.length) this.#keep(new Uint8Array(bytes.subarray(start)));
+    if (this.#replies !== '') this.#flush();
+  }
+
+  #flush(): void {
     const replies = this.#replies;
     this.#replies = '';
-    return replies;
+    this.#blocked = !this.#send(replies);
   }
 
   #keep(piece: Uint8Array): void {

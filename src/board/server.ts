@@ -3,7 +3,7 @@ import { openSync, writeSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { type Channel, CommandLineError, parseCommandLine } from './command-line.ts';
 import { createMachine } from './machine.ts';
-import { QmpSession } from './qmp-session.ts';
+import { QmpSession, type QmpTarget } from './qmp-session.ts';
 import { QtestSession } from './qtest-session.ts';
 
 /** QEMU's version whose protocols are spoken. */
@@ -12,59 +12,84 @@ const PROTOCOL_VERSION = '11.1.0';
 const READ_BYTES = 0x1_0000;
 const EXIT_REFUSED = 1;
 
-interface Connection {
-  send(text: string): void;
+/** What a channel needs of the protocol that is spoken on it. */
+interface Conversation {
+  receive(bytes: Uint8Array): void;
+  /** Whether it wants no more bytes until {@link resume}. */
+  readonly blocked: boolean;
+  /** What was sent is on its way. */
+  resume(): void;
 }
 
-type Receive = (bytes: Uint8Array) => void;
+/** Starts a conversation; `send` says false while the peer does not take what was sent. */
+type Open = (send: (text: string) => boolean) => Conversation;
 
-/** Opens `channel`; `open` gets the connection and gives what receives its bytes. */
-function openChannel(channel: Channel, name: string, open: (connection: Connection) => Receive, fail: Fail): void {
-  if (channel.kind === 'none') return;
-  if (channel.kind === 'stdio') {
-    const receive = open({ send: (text) => void process.stdout.write(text, 'latin1') });
-    process.stdin.on('data', (bytes: Buffer) => receive(bytes));
-    process.stdin.on('end', () => end());
-    return;
-  }
-  const serve = (socket: Socket, receive: Receive | null): Receive => {
-    socket.on('close', () => end());
-    return receive ?? open({ send: (text) => void socket.write(text, 'latin1') });
-  };
-  if (channel.listen) {
-    const server = createServer((socket) => {
-      server.close();
-      const receive = serve(socket, null);
-      socket.on('data', (bytes: Buffer) => receive(bytes));
-      socket.on('error', () => {});
+function openChannel(channel: Channel, name: string, open: Open, fail: Fail): void {
+  if (channel.kind === 'stdio') converseByStdio(open);
+  else if (channel.kind === 'unix' && channel.listen) listen(channel.path, name, open, fail);
+  else if (channel.kind === 'unix') dial(channel.path, name, open, fail);
+}
+
+function converseByStdio(open: Open): void {
+  const { stdin, stdout } = process;
+  const conversation = open((text) => stdout.write(text, 'latin1'));
+  stdin.on('data', (bytes: Buffer) => {
+    conversation.receive(bytes);
+    if (conversation.blocked) stdin.pause();
+  });
+  stdout.on('drain', () => {
+    conversation.resume();
+    if (!conversation.blocked) stdin.resume();
+  });
+  stdin.on('end', () => stdout.write('', () => end()));
+}
+
+/** Takes one client. */
+function listen(file: string, name: string, open: Open, fail: Fail): void {
+  const server = createServer((socket) => {
+    server.close();
+    const conversation = converse(socket, open);
+    socket.on('data', (bytes: Buffer) => {
+      conversation.receive(bytes);
+      if (conversation.blocked) socket.pause();
     });
-    server.on('error', (error) => fail(`${name}: ${error.message}`));
-    server.listen(channel.path);
-    return;
-  }
+    socket.on('error', () => {});
+  });
+  server.on('error', (error) => fail(`${name}: Failed to listen at '${file}': ${error.message}`));
+  server.listen(file);
+}
+
+/** Connects, as QEMU does to the test that started it. */
+function dial(file: string, name: string, open: Open, fail: Fail): void {
+  let conversation: Conversation | null = null;
   // The socket reads into one buffer of ours: no stream, no allocation for each request.
   const buffer = new Uint8Array(READ_BYTES);
-  let receive: Receive = () => {};
   const socket = connect({
-    path: channel.path,
+    path: file,
     onread: {
       buffer,
       callback: (length) => {
-        receive(buffer.subarray(0, length));
-        return true;
+        conversation?.receive(buffer.subarray(0, length));
+        return conversation?.blocked !== true;
       },
     },
   });
   socket.on('connect', () => {
-    receive = serve(socket, null);
-  });
-  let connected = false;
-  socket.on('connect', () => {
-    connected = true;
+    conversation = converse(socket, open);
   });
   socket.on('error', (error) => {
-    if (!connected) fail(`${name}: Failed to connect to '${channel.path}': ${error.message}`);
+    if (conversation === null) fail(`${name}: Failed to connect to '${file}': ${error.message}`);
   });
+}
+
+function converse(socket: Socket, open: Open): Conversation {
+  const conversation = open((text) => socket.write(text, 'latin1'));
+  socket.on('drain', () => {
+    conversation.resume();
+    if (!conversation.blocked) socket.resume();
+  });
+  socket.on('close', end);
+  return conversation;
 }
 
 type Fail = (message: string) => never;
@@ -120,32 +145,47 @@ async function start(words: readonly string[], fail: Fail): Promise<void> {
     quit: end,
   });
   const log = commandLine.qtestLog === null ? null : trafficLog(commandLine.qtestLog, fail);
-  const open = (connection: Connection): Receive => {
-    const opened = new QtestSession(machine.qtest);
+  const open: Open = (send) => {
+    const opened = new QtestSession(
+      machine.qtest,
+      log === null
+        ? send
+        : (replies) => {
+            log('S', replies);
+            return send(replies);
+          },
+    );
     session = opened;
-    if (log === null) {
-      return (bytes) => {
-        const replies = opened.receive(bytes);
-        if (replies !== '') connection.send(replies);
-      };
-    }
-    return (bytes) => {
-      log('R', Buffer.from(bytes).toString('latin1'));
-      const replies = opened.receive(bytes);
-      log('S', replies);
-      if (replies !== '') connection.send(replies);
+    if (log === null) return opened;
+    return {
+      receive: (bytes) => {
+        log('R', Buffer.from(bytes).toString('latin1'));
+        opened.receive(bytes);
+      },
+      get blocked() {
+        return opened.blocked;
+      },
+      resume: () => opened.resume(),
     };
   };
   openChannel(commandLine.qtest, 'qtest', open, fail);
   for (const monitor of commandLine.monitors) {
-    openChannel(
-      monitor,
-      'monitor',
-      (connection) => {
-        const qmp = new QmpSession(machine.qmp, (text) => connection.send(text));
-        return (bytes) => qmp.receive(Buffer.from(bytes).toString('latin1'));
-      },
-      fail,
-    );
+    openChannel(monitor, 'monitor', (send) => new MonitorConversation(machine.qmp, send), fail);
   }
+}
+
+/** A monitor's answers are short: they never wait. */
+class MonitorConversation implements Conversation {
+  readonly #session: QmpSession;
+  readonly blocked = false;
+
+  constructor(target: QmpTarget, send: (text: string) => boolean) {
+    this.#session = new QmpSession(target, (text) => send(text));
+  }
+
+  receive(bytes: Uint8Array): void {
+    this.#session.receive(Buffer.from(bytes).toString('latin1'));
+  }
+
+  resume(): void {}
 }
