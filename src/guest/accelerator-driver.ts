@@ -9,6 +9,7 @@ import {
   DESCRIPTOR_BYTES,
   Descriptor,
   DescriptorStatus,
+  FEATURES,
   IDENTITY,
   IDENTITY_VALUE,
   IV_BYTES,
@@ -153,6 +154,7 @@ export class AcceleratorDriver implements CryptoDevice {
     const { ringEntries, pasid } = this.#options;
     yield* this.#control({ RESET: 1 });
     yield* this.#pci.enableMsix([() => this.#completed(), () => this.#failed()]);
+    yield* this.#keepRing();
     const base = new DataView(new ArrayBuffer(8));
     RING_BASE.PAGE.set(base, 0, this.#dmaAddress(this.#ring) / PAGE_BYTES);
     yield* this.#pci.write(REGISTERS, RING_BASE.offset, 4, base.getUint32(0, true));
@@ -167,6 +169,16 @@ export class AcceleratorDriver implements CryptoDevice {
     const status = yield* this.#pci.read(REGISTERS, STATUS.offset, 4);
     if (STATUS.ENABLED.of(status) === 0) throw new VmmError('the accelerator does not start');
     this.#options.log.info({ event: 'guest.ready', ring: this.#ring, ringEntries });
+  }
+
+  /** A device that cannot wait for its ring has it present, and only that. */
+  *#keepRing(): Steps {
+    const { board, ringEntries } = this.#options;
+    const features = yield* this.#pci.read(REGISTERS, FEATURES.offset, 4);
+    if (FEATURES.PINNED_RING.of(features) === 0) return;
+    if (board.keepPresent === undefined)
+      throw new VmmError('the accelerator cannot wait for its ring, which may go away');
+    yield* board.keepPresent(this.#ring, ringEntries * DESCRIPTOR_BYTES);
   }
 
   #dmaAddress(address: number): number {

@@ -27,4 +27,10 @@ export interface GuestBoard {
   writeMmio(address: number, size: GuestAccessSize, value: number): Steps;
   /** Runs `handler` each time `interrupt` is raised; a handler only notes what happened and wakes tasks. */
   connectInterrupt(interrupt: number, handler: () => void): void;
+  /**
+   * Keeps memory present for the device, which cannot wait for it, until the machine stops. A board without it cannot.
+   *
+   * @throws VmmError
+   */
+  keepPresent?(address: number, bytes: number): Steps;
 }

@@ -18,6 +18,7 @@ import {
   VFIO_API_VERSION,
 } from '../vfio/uapi.layout.ts';
 import {
+  DmaRange,
   ExtensionIoctl,
   IopfConfig,
   IopfConfigFlags,
@@ -141,6 +142,18 @@ export class VfioContainer {
       SIZE_HIGH: high32(bytes),
     });
     yield* this.#call(this.#container, 'VFIO_IOMMU_UNMAP_DMA', Ioctl.VFIO_IOMMU_UNMAP_DMA, argument);
+  }
+
+  /** Keeps mapped memory present for the device, until it is unmapped. @throws VmmError beyond the lock limit */
+  *pin(iova: number, bytes: number): Steps {
+    const argument = withSize(DmaRange, {
+      IOVA_LOW: low32(iova),
+      IOVA_HIGH: high32(iova),
+      SIZE_LOW: low32(bytes),
+      SIZE_HIGH: high32(bytes),
+    });
+    const request = ExtensionIoctl.VFIO_IOMMU_PIN_DMA;
+    yield* this.#call(this.#container, `VFIO_IOMMU_PIN_DMA of ${bytes} bytes`, request, argument);
   }
 
   /** A descriptor of the group's device called `name`. */

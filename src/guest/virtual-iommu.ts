@@ -7,6 +7,7 @@ import { assert } from '../assert.ts';
 import { high32, low32 } from '../layout/field.ts';
 import type { Log } from '../sim/log.ts';
 import type { Steps } from '../sim/task.ts';
+import { Ioctl } from '../vfio/uapi.layout.ts';
 import { DmaRange, ExtensionIoctl } from '../vfio/uapi-extensions.layout.ts';
 import {
   AnswerCode,
@@ -18,6 +19,7 @@ import {
   GuestInvalidation,
   GuestTable,
   NestingIoctl,
+  VFIO_GUEST_STAGE,
   WithoutPasid,
 } from '../vfio/uapi-nesting.layout.ts';
 import type { HostProcess } from './host-process.ts';
@@ -77,6 +79,8 @@ export class VirtualIommu {
   *attach(context: GuestContext): Steps {
     const { process, descriptor, onDemand } = this.#options;
     assert(this.#fixed === null, 'one context at a time');
+    const able = yield* process.ioctl(descriptor, Ioctl.VFIO_CHECK_EXTENSION, VFIO_GUEST_STAGE);
+    if (able !== 1) throw new VmmError('this kernel has no nested translation for guests');
     const { faulted, fixed, contextTable } = context;
     if (onDemand) yield* this.#pin(ExtensionIoctl.VFIO_IOMMU_PIN_DMA, 'VFIO_IOMMU_PIN_DMA', fixed);
     this.#fixed = fixed;

@@ -11,7 +11,7 @@ import { type FaultSettings, VfioContainer } from './vfio-container.ts';
 import { VfioDevice } from './vfio-device.ts';
 import { VirtualFunction } from './virtual-function.ts';
 import { VirtualIommu } from './virtual-iommu.ts';
-import { succeeded } from './vmm-error.ts';
+import { succeeded, VmmError } from './vmm-error.ts';
 
 export interface VirtualMachineOptions {
   readonly process: HostProcess;
@@ -35,6 +35,7 @@ export class VirtualMachine implements GuestBoard {
   readonly #undo: (() => Steps)[];
   #function: VirtualFunction | null = null;
   #iommu: VirtualIommu | null = null;
+  #container: VfioContainer | null = null;
 
   private constructor(options: VirtualMachineOptions, memory: GuestMemory, undo: (() => Steps)[]) {
     this.#options = options;
@@ -92,10 +93,19 @@ export class VirtualMachine implements GuestBoard {
     this.#interrupts.set(interrupt, handler);
   }
 
+  *keepPresent(address: number, bytes: number): Steps {
+    if (this.#iommu !== null) throw new VmmError('only the host keeps memory present, and the guest translates first');
+    if (this.#options.faults === null) return;
+    const first = Math.floor(address / HOST_PAGE_BYTES_MAX) * HOST_PAGE_BYTES_MAX;
+    const end = Math.ceil((address + bytes) / HOST_PAGE_BYTES_MAX) * HOST_PAGE_BYTES_MAX;
+    yield* this.#container?.pin(first, end - first) ?? nothing();
+  }
+
   *#attachDevice(): Steps {
     const { process, groupNumber, deviceName, faults, nested = false } = this.#options;
     const container = yield* VfioContainer.open(process, groupNumber, nested);
     this.#undo.push(() => container.close());
+    this.#container = container;
     if (faults !== null) yield* container.enableFaults(faults);
     const { base, size, hostAddress } = this.memory;
     yield* container.map(base, hostAddress, size);
@@ -125,6 +135,11 @@ export class VirtualMachine implements GuestBoard {
     if (address === GUEST_MSI_DOORBELL) this.#interrupts.get(data)?.();
   }
 }
+
+/** The largest page of any host: what is pinned is a multiple of it. */
+const HOST_PAGE_BYTES_MAX = 65_536;
+
+function* nothing(): Steps {}
 
 const allOnes = (size: GuestAccessSize): number => 2 ** (8 * size) - 1;
 

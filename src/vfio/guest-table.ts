@@ -28,6 +28,11 @@ export class GuestTableSlot {
     this.#iommu = nesting && isNesting(io.iommu) ? io.iommu : null;
   }
 
+  /** Whether the container and its IOMMU can do it. */
+  get possible(): boolean {
+    return this.#iommu !== null;
+  }
+
   get bound(): boolean {
     return this.#bound !== null;
   }

@@ -12,7 +12,7 @@ import type { Type1 } from './type1.ts';
 import { iommuInfo } from './type1-info.ts';
 import { DmaMap, DmaMapFlags, DmaUnmap, DmaUnmapFlags, Extension, Ioctl } from './uapi.layout.ts';
 import { ExtensionIoctl, VFIO_DMA_MAP_FLAG_STATIC, VFIO_IOPF } from './uapi-extensions.layout.ts';
-import { NestingIoctl } from './uapi-nesting.layout.ts';
+import { NestingIoctl, VFIO_GUEST_STAGE } from './uapi-nesting.layout.ts';
 import { invalidateVaddr, setVaddr } from './vaddr-update.ts';
 
 /** Extensions that hold whether or not an IOMMU is set. */
@@ -27,6 +27,7 @@ const EXTENSIONS: ReadonlySet<number> = new Set([
 /** VFIO_CHECK_EXTENSION; `type1` is null until an IOMMU is set. */
 export function checkExtension(type1: Type1 | null, extension: number): number {
   if (extension === Extension.VFIO_UPDATE_VADDR) return type1 === null ? 0 : 1;
+  if (extension === VFIO_GUEST_STAGE) return type1?.guestTable.possible === true ? 1 : 0;
   return EXTENSIONS.has(extension) ? 1 : 0;
 }
 

@@ -18,6 +18,9 @@ export const NestingIoctl = {
   VFIO_IOMMU_INVALIDATE_GUEST: 0x3bd0,
 } as const;
 
+/** VFIO_CHECK_EXTENSION of a container with an IOMMU: 1 where these requests can be used. */
+export const VFIO_GUEST_STAGE = 201;
+
 export const FaultQueueAlloc = struct('struct vfio_iommu_fault_queue', OURS, 12, {
   ARGSZ: [31, 0],
   FLAGS: [63, 32],
