@@ -34,7 +34,8 @@ function valueProblem(at: Path, expected: string, whole: unknown, file: Scenario
 
 function keyProblem(at: Path, file: ScenarioDocument, owners: Owners): Problem {
   const meant = suggestion(at);
-  const text = `unknown key "${nameOf(at)}"${meant === null ? '' : `; did you mean "${meant}"?`}`;
+  const expected = meant === null ? `expected one of ${siblingsOf(at).join(', ')}` : `did you mean "${meant}"?`;
+  const text = `unknown key "${nameOf(at)}"; ${expected}`;
   return place(at, text, file, owners);
 }
 
@@ -48,13 +49,22 @@ function place(at: Path, text: string, file: ScenarioDocument, owners: Owners): 
 const nameOf = (path: Path): string =>
   path.map((key, index) => (typeof key === 'number' ? `[${key}]` : index === 0 ? key : `.${key}`)).join('');
 
+/** What stands before the last key of a path: `workload.`, or nothing. */
+const prefixOf = (at: Path): string => nameOf([...at.slice(0, -1), '']);
+
+/** The known keys of the map that a path leads into. */
+function siblingsOf(at: Path): string[] {
+  const prefix = prefixOf(at);
+  const names = scenarioKeys().map((key) => key.name);
+  const inside = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  return [...new Set(inside.map((name) => name.split('.')[0] ?? ''))];
+}
+
 /** The known key that was probably meant: a near one of the same map, or the same word elsewhere. */
 function suggestion(at: Path): string | null {
   const word = String(at.at(-1));
   const known = scenarioKeys().map((key) => key.name);
-  const prefix = nameOf([...at.slice(0, -1), '']);
-  const siblings = known.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
-  const near = nearest(word, [...new Set(siblings.map((name) => name.split('.')[0] ?? ''))]);
-  if (near !== null) return `${prefix}${near}`;
+  const near = nearest(word, siblingsOf(at));
+  if (near !== null) return `${prefixOf(at)}${near}`;
   return known.find((name) => name.endsWith(`.${word}`)) ?? nearest(nameOf(at), known);
 }

@@ -75,8 +75,16 @@ describe('a broken scenario is refused with file, line, key and expectation', ()
   test.each([
     ['an unknown key', `${GOOD}  tims: 3\n`, 's.yaml:3: unknown key "workload.tims"; did you mean "workload.times"?'],
     ['a key of another section', `${GOOD}times: 3\n`, 's.yaml:3: unknown key "times"; did you mean "workload.times"?'],
-    ['a key like nothing known', `xyzzy: 1\n${GOOD}`, 's.yaml:1: unknown key "xyzzy"'],
-    ['a key of the prototype', `${GOOD}__proto__: {a: 1}\n`, 's.yaml:3: unknown key "__proto__"'],
+    [
+      'a key like nothing known',
+      `xyzzy: 1\n${GOOD}`,
+      's.yaml:1: unknown key "xyzzy"; expected one of name, description, seed, profile, modes, timeLimit, host, guest, iommu, device, vfio, workload',
+    ],
+    [
+      'a key of the prototype',
+      `${GOOD}__proto__: {a: 1}\n`,
+      's.yaml:3: unknown key "__proto__"; expected one of name, description, seed, profile, modes, timeLimit, host, guest, iommu, device, vfio, workload',
+    ],
     [
       'words for a number',
       `${GOOD}\n  times: ten\n`,
@@ -169,7 +177,10 @@ describe('a broken --set is refused in the same words, and names itself', () => 
     ['workload.times=', '--set workload.times=: workload.times: expected an integer from 1 to 1000000, found nothing'],
     ['workload.tims=1', '--set workload.tims=1: unknown key "workload.tims"; did you mean "workload.times"?'],
     ['wrkload.times=1', '--set wrkload.times=1: unknown key "wrkload"; did you mean "workload"?'],
-    ['__proto__.seed=1', '--set __proto__.seed=1: unknown key "__proto__"'],
+    [
+      '__proto__.seed=1',
+      '--set __proto__.seed=1: unknown key "__proto__"; expected one of name, description, seed, profile, modes, timeLimit, host, guest, iommu, device, vfio, workload',
+    ],
     ['seed.deep=1', '--set seed.deep=1: seed: expected an integer from 0 to 9007199254740991, found a map'],
     ['workload=5', '--set workload=5: workload: expected a map of keys, found 5'],
     ['workload.times', '--set workload.times: expected KEY=VALUE, such as workload.times=10'],

@@ -136,6 +136,10 @@ const device = section({
   atcEntries: integer(1, 65_536).default(1024).describe('Translations that the address translation cache holds.'),
   credits: integer(1, 4096).default(512).describe('Page requests that may be outstanding.'),
   groupPages: integer(1, 512).default(32).describe('Most page requests in one group.'),
+  ringFaults: z
+    .boolean({ error: 'true or false' })
+    .default(true)
+    .describe('Whether the device can wait for pages of its ring; where it cannot, its driver has them pinned.'),
 });
 
 const vfio = section({
