@@ -7,6 +7,7 @@ import { atsInvalidationRows } from './rows/ats-invalidation.ts';
 import { atsRequestRows } from './rows/ats-requests.ts';
 import { atsTranslatedRows } from './rows/ats-translated.ts';
 import { attributeRows } from './rows/attributes.ts';
+import { blockSizeRows } from './rows/block-size.ts';
 import { cdValidityRows } from './rows/cd-validity.ts';
 import { commandQueueRows } from './rows/command-queue.ts';
 import { configurationCacheRows } from './rows/configuration-cache.ts';
@@ -37,6 +38,7 @@ export const ROWS: readonly Row[] = [
   ...commandQueueRows,
   ...configurationCacheRows,
   ...tlbRows,
+  ...blockSizeRows,
   ...eventRecordRows,
   ...faultResponseRows,
   ...stallRows,

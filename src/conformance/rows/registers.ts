@@ -15,7 +15,7 @@ const ID_NAMES = new Set(ID_REGISTERS.map((fact) => fact.name));
 const ONES: Readonly<Record<32 | 64, bigint>> = { 32: 0xffff_ffffn, 64: 0xffff_ffff_ffff_ffffn };
 
 /** Registers whose value changes of itself, or whose writes do more than store. */
-const EFFECTS = new Set(['CR0', 'GBPA', 'IRQ_CTRL', 'GERRORN', 'GATOS_CTRL', 'CMDQ_PROD']);
+const EFFECTS = new Set(['CR0', 'GBPA', 'IRQ_CTRL', 'GERRORN', 'GATOS_CTRL']);
 
 /** Bits of a register that exist with these features. */
 function implemented(fact: RegisterFact, features: FeatureValues): bigint {

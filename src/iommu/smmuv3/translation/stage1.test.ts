@@ -495,6 +495,21 @@ test('nT keeps a block out of the TLB where BBML announces it (D8.7.3)', () => {
   }
 });
 
+test('at BBML=1 the Contiguous bit is ignored, so that its change alone cannot conflict (§3.21.1.2)', () => {
+  for (const [BBML, sizeBits] of [
+    [0, 16],
+    [1, 12],
+    [2, 16],
+  ] as const) {
+    const { translator, tables } = translationFixture({ BBML });
+    const region: Region = { root: tables.allocate(), granuleBits: 12, startLevel: 1 };
+    const lower = regionFields(region, 39);
+    const context = contextOf({ stage1Enabled: true, stage1: { lower, upper: { disabled: true }, MAIR0 } });
+    tables.map(region, 0n, 0n, LEAF | bit(52), 3);
+    expect(translate(translator, context, 0n)).toMatchObject({ event: 'ok', sizeBits });
+  }
+});
+
 describe('stage 1 alone for ATOS', () => {
   test('answers as a transaction does, past the TLB', () => {
     const { translator, tables, region, context } = stage1Fixture();

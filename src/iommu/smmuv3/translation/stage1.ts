@@ -43,12 +43,13 @@ export class Stage1Translation {
   readonly #stage2: Stage2Translation;
   /** nT where it counts (BBML of at least 1). */
   readonly #uncached: number;
-  readonly #walk = new Walk();
+  readonly #walk: Walk;
 
   constructor(memory: Memory, stage2: Stage2Translation, BBML: number) {
     this.#memory = memory;
     this.#stage2 = stage2;
     this.#uncached = BBML >= 1 ? NT : 0;
+    this.#walk = new Walk(BBML);
   }
 
   // Of the leaf that the last walk found.

@@ -65,7 +65,7 @@ export class Stage2Translation implements DescriptorAddresses {
   readonly #uncached: number;
   /** Whether overlapping entries are a fault (BBML below 2), as 0 or 1. */
   readonly #conflicts: number;
-  readonly #walk = new Walk();
+  readonly #walk: Walk;
 
   /** `tlb` is that of IPAs. */
   constructor(memory: Memory, tlb: Tlb, XNX: boolean, BBML: number) {
@@ -73,6 +73,7 @@ export class Stage2Translation implements DescriptorAddresses {
     this.#tlb = tlb;
     this.#XNX = XNX;
     this.#uncached = BBML >= 1 ? NT : 0;
+    this.#walk = new Walk(BBML);
     this.#conflicts = BBML < 2 ? 1 : 0;
   }
 

@@ -20,6 +20,8 @@ export type WalkEnd = (typeof WalkEnd)[keyof typeof WalkEnd];
 const TWO_32 = 2 ** 32;
 const CHUNK_MASK = CHUNK_BYTES - 1;
 const { BIG_ENDIAN } = RegionFlag;
+/** In the high word of a leaf. */
+const CONTIGUOUS = 1 << 20;
 
 /** Stage 2 as a stage 1 walk needs it: to translate the addresses of descriptors. */
 export interface DescriptorAddresses {
@@ -52,6 +54,13 @@ export class Walk {
   physicalHigh = 0;
   /** Descriptors fetched. */
   steps = 0;
+
+  readonly #contiguous: number;
+
+  /** At BBML=1 overlapping entries are a fault, but a change of the Contiguous bit alone is none: it is ignored (§3.21.1.2). */
+  constructor(BBML: number) {
+    this.#contiguous = BBML === 1 ? 0 : CONTIGUOUS;
+  }
 
   /**
    * Walks `region` for the input page `pageLow`, `pageHigh`. Where tables have intermediate addresses, `addresses`
@@ -159,7 +168,7 @@ export class Walk {
    */
   leafPages(region: TableRegion, pageLow: number, outputPageLow: number): number {
     const own = this.shift - 12;
-    if ((this.high & (1 << 20)) === 0) return own;
+    if ((this.high & this.#contiguous) === 0) return own;
     const group = contiguousBits(region.granuleBits, this.level) - 12;
     if (group > region.outputBits - 12) return own;
     return ((pageLow ^ outputPageLow) & ((1 << group) - 1)) === 0 ? group : own;
