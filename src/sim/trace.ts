@@ -11,19 +11,24 @@ export interface TraceEntry {
 export class Trace {
   readonly #clock: Clock;
   readonly #capacity: number;
-  readonly #names: string[] = [];
+  readonly #names: string[];
   readonly #numbers: Float64Array;
   #count = 0;
+  /** Where the next entry goes. */
+  #next = 0;
 
   constructor(clock: Clock, capacity: number) {
     this.#clock = clock;
     this.#capacity = capacity;
+    // Filled, so that it stays a plain array.
+    this.#names = new Array<string>(capacity).fill('');
     this.#numbers = new Float64Array(capacity * 4);
   }
 
   record(name: string, a = 0, b = 0, c = 0): void {
     if (this.#capacity === 0) return;
-    const slot = this.#count % this.#capacity;
+    const slot = this.#next;
+    this.#next = slot + 1 === this.#capacity ? 0 : slot + 1;
     this.#names[slot] = name;
     const at = slot * 4;
     this.#numbers[at] = this.#clock.now;

@@ -42,9 +42,6 @@ export interface EventQueueOptions {
   readonly recordWriteNs: number;
 }
 
-/** pino's number for `debug`: asking the logger by name costs as much as writing the record. */
-const LOG_DEBUG = 20;
-
 const { EVENTQ_ABT_ERR } = GERROR;
 
 const noCounts = (): EventCounts => ({ produced: 0, written: 0, merged: 0, overflowed: 0, dropped: 0, aborted: 0 });
@@ -54,11 +51,15 @@ export class EventQueue {
   readonly #control: Control;
   readonly #interrupts: Interrupts;
   readonly #queue: Queue;
+  /** Whether records are logged. Asked once: the level is that of a run, and asking costs as much as a record's copy. */
+  readonly #logged: boolean;
   /** The record to be written next: fill it, then call {@link record}. */
   readonly view = new DataView(new ArrayBuffer(EVENT_BYTES));
   readonly #last = new DataView(new ArrayBuffer(EVENT_BYTES));
   #lastIndex = 0;
-  #lastAtNs = Number.NEGATIVE_INFINITY;
+  #lastAtNs = 0;
+  /** Whether the last record may stand for others. */
+  #merges = false;
   #counts = noCounts();
   readonly #balance = (): string => {
     const { produced, written, merged, overflowed, dropped, aborted } = this.#counts;
@@ -70,6 +71,7 @@ export class EventQueue {
     this.#control = options.control;
     this.#interrupts = options.interrupts;
     this.#queue = options.queue;
+    this.#logged = options.log.isLevelEnabled('debug');
   }
 
   get counts(): Readonly<EventCounts> {
@@ -78,7 +80,7 @@ export class EventQueue {
 
   reset(): void {
     this.#counts = noCounts();
-    this.#lastAtNs = Number.NEGATIVE_INFINITY;
+    this.#merges = false;
   }
 
   /** Enabled, not full, no unacknowledged abort (§7.2.1). */
@@ -127,10 +129,9 @@ export class EventQueue {
     }
     counts.written += 1;
     if (mergeable) this.#remember(index);
-    else this.#lastAtNs = Number.NEGATIVE_INFINITY;
-    const { log, recordWriteNs } = this.#options;
-    if (log.levelVal <= LOG_DEBUG) this.#log(index);
-    if (used === 0) interrupts.eventQueue(elapsedNs + recordWriteNs);
+    else this.#merges = false;
+    if (this.#logged) this.#log(index);
+    if (used === 0) interrupts.eventQueue(elapsedNs + this.#options.recordWriteNs);
   }
 
   #log(index: number): void {
@@ -160,7 +161,7 @@ export class EventQueue {
   /** The record before is still unread, recent, and equal but for InputAddr[11:0] (§7.3.1). */
   #mergesWithLast(): boolean {
     const { clock, queue, mergeWindowNs, control } = this.#options;
-    if (!control.EVENTQEN || clock.now - this.#lastAtNs > mergeWindowNs) return false;
+    if (!this.#merges || !control.EVENTQEN || clock.now - this.#lastAtNs > mergeWindowNs) return false;
     if (queue.empty || advance(this.#lastIndex, queue.log2) !== queue.prod) return false;
     for (let byte = 0; byte < EVENT_BYTES; byte += 4) {
       const ignored = byte === 16 ? 0xfff : 0;
@@ -174,6 +175,7 @@ export class EventQueue {
     for (let byte = 0; byte < EVENT_BYTES; byte += 4) this.#last.setUint32(byte, this.view.getUint32(byte, true), true);
     this.#lastIndex = index;
     this.#lastAtNs = this.#options.clock.now;
+    this.#merges = true;
   }
 
   #settle(): void {

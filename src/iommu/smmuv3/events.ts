@@ -18,16 +18,16 @@ const FETCH_UNIT = 8;
 const NO_SUBSTREAM = -1;
 
 /** Value 1 at a field's place in the 32-bit word that holds it. */
-const unit = (field: Field): number => 2 ** (field.lsb % 32);
+const unit = (field: Field): number => 1 << (field.lsb & 31);
 
 // Records are written a word at a time; every position still comes from the layout.
 const SSV = unit(EventRecord.SSV);
-const SUBSTREAM = unit(EventRecord.SubstreamID);
+const SUBSTREAM_SHIFT = EventRecord.SubstreamID.lsb;
 const RNW = unit(EventRecord.RnW);
 const PNU = unit(EventRecord.PnU);
 const IND = unit(EventRecord.InD);
 const STAGE_2 = unit(EventRecord.S2);
-const CLASS = unit(EventRecord.CLASS);
+const CLASS_SHIFT = EventRecord.CLASS.lsb & 31;
 const TTRNW = unit(EventRecord.TTRnW);
 const { IPA } = EventRecord;
 const { FetchAddr } = F_WALK_EABT;
@@ -39,15 +39,15 @@ const TWO_20 = 2 ** 20;
 
 /** Starts a record: type, sender, and zeros. SSV and SubstreamID are there unless `pasid` is {@link NO_SUBSTREAM}. */
 function begin(view: DataView, type: EventType, streamId: number, pasid: number): void {
-  view.setUint32(0, pasid === NO_SUBSTREAM ? type : type + SSV + pasid * SUBSTREAM, true);
-  view.setUint32(4, streamId, true);
-  for (let byte = 8; byte < EVENT_BYTES; byte += 4) view.setUint32(byte, 0, true);
+  view.setInt32(0, pasid === NO_SUBSTREAM ? type : type | SSV | (pasid << SUBSTREAM_SHIFT), true);
+  view.setInt32(4, streamId, true);
+  for (let byte = 8; byte < EVENT_BYTES; byte += 4) view.setInt32(byte, 0, true);
 }
 
 /** Attributes of the access after STE overrides; InD is 0 for writes (§7.3). */
 function flagsOf(access: Access): number {
   if (access.write) return access.privileged ? PNU : 0;
-  return RNW + (access.privileged ? PNU : 0) + (access.instruction ? IND : 0);
+  return RNW | (access.privileged ? PNU : 0) | (access.instruction ? IND : 0);
 }
 
 /** The input address, unmodified. */
@@ -86,10 +86,10 @@ export function translationEvent(
   begin(view, type, streamId, pasid);
   input(view, access);
   let flags = flagsOf(access);
-  if (outcome.stage2) flags += STAGE_2;
-  if (type !== EventType.F_TLB_CONFLICT) flags += outcome.faultClass * CLASS;
-  if (type === EventType.F_PERMISSION && outcome.faultClass === FaultClass.TTD && outcome.ttRnW) flags += TTRNW;
-  view.setUint32(FLAGS, flags, true);
+  if (outcome.stage2) flags |= STAGE_2;
+  if (type !== EventType.F_TLB_CONFLICT) flags |= outcome.faultClass << CLASS_SHIFT;
+  if (type === EventType.F_PERMISSION && outcome.faultClass === FaultClass.TTD && outcome.ttRnW) flags |= TTRNW;
+  view.setInt32(FLAGS, flags, true);
   if (type === EventType.F_WALK_EABT) FetchAddr.set(view, 0, Math.floor(outcome.fetchAddress / FETCH_UNIT));
   else if (outcome.stage2) IPA.set(view, 0, outcome.ipaPage);
 }
@@ -104,14 +104,14 @@ export function markStalled(view: DataView, stag: number): void {
 export function bypassSizeEvent(view: DataView, streamId: number, pasid: number, access: Access): void {
   begin(view, EventType.F_ADDR_SIZE, streamId, pasid);
   input(view, access);
-  view.setUint32(FLAGS, flagsOf(access) + FaultClass.IN * CLASS, true);
+  view.setInt32(FLAGS, flagsOf(access) | (FaultClass.IN << CLASS_SHIFT), true);
 }
 
 /** F_TRANSL_FORBIDDEN: no SubstreamID and no attributes but RnW (§7.3.8). */
 export function translatedForbidden(view: DataView, streamId: number, access: Access): void {
   begin(view, EventType.F_TRANSL_FORBIDDEN, streamId, NO_SUBSTREAM);
   input(view, access);
-  view.setUint32(FLAGS, access.write ? 0 : RNW, true);
+  view.setInt32(FLAGS, access.write ? 0 : RNW, true);
 }
 
 /** F_BAD_ATS_TREQ (§7.3.6); the positions of its Span, permissions and address are in no source at hand. */
