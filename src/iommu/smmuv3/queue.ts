@@ -2,6 +2,7 @@
  * Circular queues in memory (IHI 0070 §3.5.1). An index of a queue of 2^QS entries has QS bits, and its wrap flag in the
  * bit above. Equal indexes mean empty when the flags agree, full when they differ.
  */
+import { assert } from '../../assert.ts';
 import { type Bus, BusStatus } from '../../hw/bus.ts';
 import { CHUNK_OFFSET } from '../../hw/memory.ts';
 import type { Field } from '../../layout/field.ts';
@@ -34,6 +35,11 @@ export class Queue {
   readonly #bus: Bus;
   readonly #layout: QueueRegisters;
   readonly #maxLog2: number;
+  /** Where the index registers are. WR and RD are their low bits. */
+  readonly #prodPlace: number;
+  readonly #consPlace: number;
+  readonly #prodMask: number;
+  readonly #consMask: number;
   #log2 = 0;
   /** Bits of an index, its wrap flag included. */
   #indexMask = 1;
@@ -47,6 +53,12 @@ export class Queue {
     this.#bus = options.bus;
     this.#layout = options.layout;
     this.#maxLog2 = options.maxLog2;
+    const { prod, cons } = options.layout;
+    assert(prod.WR.lsb === 0 && cons.RD.lsb === 0, 'indexes are the low bits of their registers');
+    this.#prodPlace = options.registers.place(prod);
+    this.#consPlace = options.registers.place(cons);
+    this.#prodMask = prod.WR.mask32;
+    this.#consMask = cons.RD.mask32;
   }
 
   /** log2 of the number of entries in use. */
@@ -81,7 +93,7 @@ export class Queue {
 
   set prod(index: number) {
     this.#prod = index;
-    this.#registers.setField(this.#layout.prod, this.#layout.prod.WR, index);
+    this.#setIndex(this.#prodPlace, this.#prodMask, index);
   }
 
   /** The consumer's index, as its register has it. */
@@ -91,14 +103,18 @@ export class Queue {
 
   set cons(index: number) {
     this.#cons = index;
-    this.#registers.setField(this.#layout.cons, this.#layout.cons.RD, index);
+    this.#setIndex(this.#consPlace, this.#consMask, index);
   }
 
   /** Takes the indexes from their registers: call when software wrote one of them. */
   refresh(): void {
-    const { prod, cons } = this.#layout;
-    this.#prod = prod.WR.of(this.#registers.get(prod)) & this.#indexMask;
-    this.#cons = cons.RD.of(this.#registers.get(cons)) & this.#indexMask;
+    this.#prod = this.#registers.at(this.#prodPlace) & this.#indexMask;
+    this.#cons = this.#registers.at(this.#consPlace) & this.#indexMask;
+  }
+
+  #setIndex(place: number, mask: number, index: number): void {
+    const registers = this.#registers;
+    registers.setAt(place, (registers.at(place) & ~mask) | (index & mask));
   }
 
   get empty(): boolean {

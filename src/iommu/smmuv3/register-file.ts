@@ -66,6 +66,24 @@ export class RegisterFile implements RegisterReader {
     return this.#values.getUint32(wordAt(register.offset) * 4, true);
   }
 
+  /**
+   * Where the register is, for {@link at} and {@link setAt}. Layouts are objects of many shapes, so that looking into one
+   * costs more than the access itself: what every transaction or record touches is looked up once.
+   */
+  place(register: RegisterLayout): number {
+    return wordAt(register.offset) * 4;
+  }
+
+  /** As {@link get}, of the register at `place`. */
+  at(place: number): number {
+    return this.#values.getUint32(place, true);
+  }
+
+  /** As {@link set}, of the register at `place`. */
+  setAt(place: number, value: number): void {
+    this.#values.setUint32(place, value, true);
+  }
+
   /** One field, of a register of either width. */
   field(register: RegisterLayout, field: Field): number {
     return field.get(this.#values, wordAt(register.offset) * 4);
