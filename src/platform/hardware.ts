@@ -82,6 +82,7 @@ export class Hardware {
       cache: { capacity: device.atcEntries },
       pageRequestCapacity: device.credits,
       maxGroupPages: device.groupPages,
+      ringFaults: device.ringFaults,
       pagesInFlight: device.pagesInFlight,
       descriptorsInFlight: device.descriptorsInFlight,
       invariants,
