@@ -200,6 +200,11 @@ export class PeerServer {
     return { status, ...this.#output() };
   }
 
+  /** Its process: the shell that started it became it. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** Whether the connection is lost. */
   get gone(): boolean {
     return this.qtest.gone;
