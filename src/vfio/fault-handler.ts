@@ -9,7 +9,7 @@ import {
   type PageFault,
   type UnrecoverableFault,
 } from '../iommu/core.ts';
-import { NO_STEPS, type Steps, WaitQueue } from '../sim/task.ts';
+import { NO_STEPS, removeFrom, type Steps, WaitQueue } from '../sim/task.ts';
 import { WorkQueue } from '../sim/work-queue.ts';
 import { FaultService } from './fault-service.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
@@ -24,8 +24,12 @@ export class DeviceFaultHandler implements FaultHandler {
   readonly #io: IoAddressSpace;
   readonly #queue: WorkQueue<FaultGroup>;
   readonly #drained: WaitQueue;
-  /** Groups delivered and not answered yet, with how many of their pages are served. */
-  readonly #pending = new Map<FaultGroup, number>();
+  /** Looked up once: it is asked for each page. */
+  readonly #debug: boolean;
+  /** Groups delivered and not answered yet: a list, as there are few at a time. */
+  readonly #pending: FaultGroup[] = [];
+  /** Of those that were parked, how many of their pages are served. */
+  readonly #served = new Map<FaultGroup, number>();
   /** Groups that wait for {@link resume}. They hold no lock and no thread. */
   #parked: FaultGroup[] = [];
 
@@ -33,6 +37,7 @@ export class DeviceFaultHandler implements FaultHandler {
     this.name = `faults of ${io.name}`;
     this.service = new FaultService(io);
     this.#io = io;
+    this.#debug = io.log.isLevelEnabled('debug');
     this.#queue = new WorkQueue(io.scheduler, `iopf/${io.name}`, io.latency.threadWake, (group) => this.#serve(group));
     this.#drained = new WaitQueue(io.scheduler, `${this.name} to be answered`);
   }
@@ -47,12 +52,12 @@ export class DeviceFaultHandler implements FaultHandler {
   }
 
   get pending(): number {
-    return this.#pending.size;
+    return this.#pending.length;
   }
 
   handle(group: FaultGroup): Steps {
-    this.#io.invariants.check('one-response', !this.#pending.has(group), deliveredTwice, group);
-    this.#pending.set(group, 0);
+    this.#io.invariants.check('one-response', !this.#pending.includes(group), deliveredTwice, group);
+    this.#pending.push(group);
     return this.#dispatch(group);
   }
 
@@ -73,7 +78,7 @@ export class DeviceFaultHandler implements FaultHandler {
 
   /** Waits until every group that was delivered is answered. */
   *drain(): Steps {
-    while (this.#pending.size > 0) yield this.#drained;
+    while (this.#pending.length > 0) yield this.#drained;
   }
 
   #dispatch(group: FaultGroup): Steps {
@@ -84,7 +89,7 @@ export class DeviceFaultHandler implements FaultHandler {
 
   /** Serves pages at once as far as nothing must be waited for. */
   #serve(group: FaultGroup): Steps {
-    for (let index = this.#pending.get(group) ?? 0; index < group.pages.length; index++) {
+    for (let index = this.#served.get(group) ?? 0; index < group.pages.length; index++) {
       const fault = group.pages[index];
       if (fault === undefined) break;
       const served = this.#servePageNow(fault);
@@ -104,7 +109,7 @@ export class DeviceFaultHandler implements FaultHandler {
       const served = yield* this.#servePage(group, fault, cost);
       cost = 0;
       if (served === Outcome.PARKED) {
-        this.#pending.set(group, index);
+        this.#served.set(group, index);
         this.#parked.push(group);
         return;
       }
@@ -161,8 +166,8 @@ export class DeviceFaultHandler implements FaultHandler {
     else if (outcome === Outcome.DUPLICATE) counters.duplicate += 1;
     else if (outcome === Outcome.STALE) counters.stale += 1;
     else if (outcome === Outcome.UPGRADE) counters.upgrade += 1;
-    const level = outcome === Outcome.INVALID || outcome === Outcome.FAILED ? 'warn' : 'debug';
-    if (!log.isLevelEnabled(level)) return;
+    const level = isRefusal(outcome) ? 'warn' : 'debug';
+    if (level === 'debug' && !this.#debug) return;
     const { device, pasid, origin, index, receivedNs } = group;
     const waitedNs = this.#io.scheduler.clock.now - receivedNs;
     const container = this.#io.name;
@@ -183,8 +188,9 @@ export class DeviceFaultHandler implements FaultHandler {
   /** The answer is out: the group is forgotten. */
   #answered(group: FaultGroup, outcome: Outcome): void {
     if (outcome === Outcome.MAPPED) this.#noteServed(group);
-    this.#io.invariants.check('one-response', this.#pending.delete(group), answeredTwice, group);
-    if (this.#pending.size === 0) this.#drained.wakeAll();
+    this.#io.invariants.check('one-response', removeFrom(this.#pending, group), answeredTwice, group);
+    if (this.#served.size > 0) this.#served.delete(group);
+    if (this.#pending.length === 0) this.#drained.wakeAll();
   }
 
   /** Requests made until now did not know the answer: what repeats them is a duplicate. */

@@ -48,6 +48,14 @@ export class CommandBatch {
     return this.#bytes;
   }
 
+  /** Writes `count` commands from command `from` on to byte `at` of `target`. */
+  copyTo(target: DataView, at: number, from: number, count: number): void {
+    const start = from * COMMAND_BYTES;
+    for (let byte = 0; byte < count * COMMAND_BYTES; byte += 4) {
+      target.setUint32(at + byte, this.#view.getUint32(start + byte, true), true);
+    }
+  }
+
   reset(): void {
     this.#count = 0;
     this.published = 0;

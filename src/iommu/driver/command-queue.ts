@@ -1,7 +1,7 @@
 /** The producer side of the command queue (IHI 0070 §3.5, §4, §7.1). */
 import { assert } from '../../assert.ts';
 import type { Mmio } from '../../hw/bus.ts';
-import type { Memory } from '../../hw/memory.ts';
+import { CHUNK_BYTES, CHUNK_OFFSET, type Memory } from '../../hw/memory.ts';
 import { removeFrom, type Steps } from '../../sim/task.ts';
 import { COMMAND_BYTES, Command, CommandError, Opcode } from '../spec/commands.layout.ts';
 import { CMDQ_BASE, CMDQ_CONS, CMDQ_PROD } from '../spec/registers.layout.ts';
@@ -32,6 +32,8 @@ export interface CommandQueueOptions {
   readonly checkErrors: () => void;
 }
 
+/** A queue is aligned to its size, so that pieces of so many commands lie in one chunk of memory. */
+const COMMANDS_PER_CHUNK = CHUNK_BYTES / COMMAND_BYTES;
 /** First and longest pause between two looks at CMDQ_CONS; in between it grows with the time already waited. */
 const POLL_NS = 50;
 const LONGEST_POLL_NS = 10_000_000;
@@ -165,9 +167,9 @@ export class CommandQueue {
     const count = Math.min(space, batch.count - from);
     for (let copied = 0; copied < count; ) {
       const index = (this.#produced + copied) % this.#entries;
-      const run = Math.min(count - copied, this.#entries - index);
-      const source = (from + copied) * COMMAND_BYTES;
-      this.#memory.write(this.#base + index * COMMAND_BYTES, batch.bytes, source, run * COMMAND_BYTES);
+      const run = Math.min(count - copied, this.#entries - index, COMMANDS_PER_CHUNK - (index % COMMANDS_PER_CHUNK));
+      const at = this.#base + index * COMMAND_BYTES;
+      batch.copyTo(this.#memory.writeView(at), at & CHUNK_OFFSET, from + copied, run);
       copied += run;
     }
     if (count === 0) return;

@@ -36,7 +36,7 @@ export class PendingGroup {
   /** The stage that faulted, as an event says; 0 for page requests, which do not. */
   readonly stage: 0 | 1 | 2;
   /** What handlers were given: more than one where stage 1 and stage 2 are served apart. */
-  readonly parts: DeliveredGroup[] = [];
+  parts: readonly DeliveredGroup[] = [];
   /** Parts without an answer. */
   waiting = 0;
   /** The worst answer so far. */

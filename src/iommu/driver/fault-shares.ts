@@ -1,6 +1,5 @@
 /** Who serves which pages of a group. */
 import type { PageFault } from '../core.ts';
-import type { SmmuDomain } from './domain.ts';
 import { DeliveredGroup, type PendingGroup } from './fault-groups.ts';
 
 /**
@@ -15,13 +14,15 @@ export function share(whole: PendingGroup): void {
     const serving = stage === 2 && domain.stage === 1 ? domain.parent : domain;
     // A guest lets its own stage stall by its own context descriptors.
     const guest = domain.takesAllPasids && stage === 1;
-    if (serving !== null && (guest || device.faults?.mode === 'stall')) give(whole, serving, pages);
+    if (serving !== null && (guest || device.faults?.mode === 'stall')) {
+      whole.parts = [new DeliveredGroup(whole, serving, pages)];
+    }
     return;
   }
   if (device.faults?.mode !== 'pri') return;
   const { parent } = domain;
   if (parent === null) {
-    give(whole, domain, pages);
+    whole.parts = [new DeliveredGroup(whole, domain, pages)];
     return;
   }
   const first: PageFault[] = [];
@@ -31,10 +32,8 @@ export function share(whole: PendingGroup): void {
     if (output === null) first.push(page);
     else second.push(output);
   }
-  if (second.length > 0) give(whole, parent, second);
-  if (first.length > 0) give(whole, domain, first);
-}
-
-function give(whole: PendingGroup, domain: SmmuDomain, pages: readonly PageFault[]): void {
-  whole.parts.push(new DeliveredGroup(whole, domain, pages));
+  const parts: DeliveredGroup[] = [];
+  if (second.length > 0) parts.push(new DeliveredGroup(whole, parent, second));
+  if (first.length > 0) parts.push(new DeliveredGroup(whole, domain, first));
+  whole.parts = parts;
 }

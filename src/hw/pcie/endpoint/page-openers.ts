@@ -1,4 +1,5 @@
 /** Which lanes bring a page, and who waits behind them: each page is asked for once, however many accesses want it. */
+import { removeFrom } from '../../../sim/task.ts';
 import { type Lane, Phase } from './dma-lane.ts';
 
 export class PageOpeners {
@@ -35,7 +36,7 @@ export class PageOpeners {
   /** `lane` brings its page no longer: the first of those who waited, chained by `nextFollower`. */
   close(lane: Lane): Lane | null {
     lane.opener = false;
-    this.#lanes.splice(this.#lanes.indexOf(lane), 1);
+    removeFrom(this.#lanes, lane);
     const { followers } = lane;
     lane.followers = null;
     return followers;

@@ -40,7 +40,7 @@ class Group {
   /** Page requests of the group: credits that its response returns. */
   pages = 0;
   /** Those who wait; empty once they were told or gave up. */
-  readonly waits: PageWait[] = [];
+  waits: PageWait[] = [];
 }
 
 interface PasidStop {
@@ -65,6 +65,8 @@ export class PageRequestUnit {
   #flushing = false;
   /** A response failure was received: nothing is sent, responses are ignored, until software enables the unit again. */
   #failed = false;
+  /** Looked up once: it is asked for each request. */
+  readonly #verbose: boolean;
   readonly #flushNow = () => {
     this.#flushing = false;
     this.#flush();
@@ -94,6 +96,7 @@ export class PageRequestUnit {
     this.#maxGroupPages = options.maxGroupPages ?? 32;
     this.#invariants = options.invariants;
     this.#log = options.log;
+    this.#verbose = options.log?.isLevelEnabled('debug') === true;
     assert(this.#maxGroupPages >= 1, `a group of ${this.#maxGroupPages} pages`);
     options.registers.connect({
       enabled: () => {
@@ -209,10 +212,6 @@ export class PageRequestUnit {
     this.#failed = false;
   }
 
-  get #verbose(): boolean {
-    return this.#log?.isLevelEnabled('debug') === true;
-  }
-
   #schedule(): void {
     if (this.#flushing) return;
     this.#flushing = true;
@@ -228,21 +227,17 @@ export class PageRequestUnit {
       assert(first !== undefined, 'the queue is not empty');
       const size = Math.min(credits, this.#maxGroupPages);
       const chosen: PageWait[] = [];
-      this.#queue = this.#queue.filter((wait) => {
-        const fits =
-          chosen.length < size &&
-          wait.requesterId === first.requesterId &&
-          wait.pasid === first.pasid &&
-          wait.execute === first.execute &&
-          wait.privileged === first.privileged;
-        if (fits) chosen.push(wait);
-        return !fits;
-      });
+      const rest: PageWait[] = [];
+      for (const wait of this.#queue) {
+        if (chosen.length < size && goTogether(first, wait)) chosen.push(wait);
+        else rest.push(wait);
+      }
+      this.#queue = rest;
       this.#send(first, chosen);
     }
   }
 
-  #send(first: PageWait, waits: readonly PageWait[]): void {
+  #send(first: PageWait, waits: PageWait[]): void {
     const groupIndex = this.#nextIndex();
     const group = this.#groups[groupIndex];
     assert(group !== undefined, 'an index below 512');
@@ -251,22 +246,20 @@ export class PageRequestUnit {
     group.requesterId = requesterId;
     group.pasid = pasid;
     group.pages = waits.length;
-    group.waits.push(...waits);
+    group.waits = waits;
     this.#outstandingGroups += 1;
     this.#outstanding += waits.length;
     const { counters } = this;
     counters.groups += 1;
     counters.pages += waits.length;
     counters.outstandingPeak = Math.max(counters.outstandingPeak, this.#outstanding);
-    this.#invariants?.check(
-      'credits',
-      this.#outstanding <= this.#registers.allocation,
-      () => `${this.#outstanding} outstanding, ${this.#registers.allocation} allocated`,
-    );
+    this.#invariants?.check('credits', this.#outstanding <= this.#registers.allocation, beyondCredits, this);
     const upstream = this.#upstream(requesterId);
-    for (const [index, wait] of waits.entries()) {
+    let left = waits.length;
+    for (const wait of waits) {
       const { wantedPage: page, wantsRead: read, wantsWrite: write } = wait;
-      const last = index === waits.length - 1;
+      left -= 1;
+      const last = left === 0;
       if (this.#verbose)
         this.#log?.debug({
           event: 'pri.request',
@@ -351,7 +344,10 @@ export class PageRequestUnit {
 
   #tell(group: Group, code: ResponseCode): void {
     if (group.waits.length === 0) return;
-    for (const wait of group.waits.splice(0)) wait.pageRequestDone(code);
+    // A new list: the group may be used again before all were told.
+    const { waits } = group;
+    group.waits = [];
+    for (const wait of waits) wait.pageRequestDone(code);
   }
 
   /** Finishes what waited for responses: the Stopped bit and PASIDs that stop without a marker. */
@@ -368,6 +364,17 @@ export class PageRequestUnit {
       stop.stopped();
     }
   }
+}
+
+function beyondCredits(unit: PageRequestUnit): string {
+  return `${unit.outstanding} page requests outstanding, more than were allocated`;
+}
+
+/** Whether one group may hold both: a group has one requester and one PASID prefix. */
+function goTogether(a: PageWait, b: PageWait): boolean {
+  return (
+    a.requesterId === b.requesterId && a.pasid === b.pasid && a.execute === b.execute && a.privileged === b.privileged
+  );
 }
 
 function remove<T>(list: T[], item: T): void {
