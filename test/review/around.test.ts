@@ -2,14 +2,18 @@
 import { describe, expect, test } from 'vitest';
 import { NO_LOGS } from '../../src/cli/log.ts';
 import { Errno } from '../../src/errno.ts';
+import { Mmio } from '../../src/hw/bus.ts';
 import * as sheet from '../../src/hw/devices/accelerator.layout.ts';
 import { COMMAND_OFFSET } from '../../src/hw/pcie/config.layout.ts';
 import { Completion } from '../../src/hw/pcie/tlp.ts';
 import { type FaultGroup, FaultResponse } from '../../src/iommu/core.ts';
+import { CR0 } from '../../src/iommu/spec/registers.layout.ts';
 import { encode } from '../../src/layout/struct.ts';
 import { createPlatform } from '../../src/platform.ts';
 import { parseScenario } from '../../src/scenario/load.ts';
+import type { RunReport } from '../../src/scenario/report.ts';
 import { runScenario } from '../../src/scenario/run.ts';
+import type { Mode } from '../../src/scenario/schema.ts';
 import { Random } from '../../src/sim/random.ts';
 import type { Steps } from '../../src/sim/task.ts';
 import { Extension, PciRegion, REGION_STRIDE } from '../../src/vfio/uapi.layout.ts';
@@ -23,7 +27,7 @@ import {
   NestingIoctl,
   WithoutPasid,
 } from '../../src/vfio/uapi-nesting.layout.ts';
-import { DATA, driverBoard, mapping, TestHandler } from '../iommu/driver-board.ts';
+import { DATA, driverBoard, mapping, SMMU_BASE, TestHandler } from '../iommu/driver-board.ts';
 import { MiB, PAGE } from '../support/host.ts';
 import { exhibit, FIRST, IOVA } from './exhibit/board.ts';
 import { machine } from './machine.ts';
@@ -113,21 +117,32 @@ describe('X2 a device that cannot fault everywhere', () => {
   });
 });
 
-test('X2 ours: a guest whose driver pins the ring: right bytes, little pinned, everything else on demand', () => {
-  const text = {
-    host: { memory: '32MiB' },
-    guest: { memory: '4MiB' },
-    device: { ringFaults: false },
-    workload: { kind: 'sec', times: 3, messageLength: '128KiB' },
-  };
-  const scenario = parseScenario(JSON.stringify(text), 'ring.yaml');
-  for (const mode of ['static', 'pri'] as const) {
-    const options = { createMachine: createPlatform, logs: NO_LOGS.logs(mode) };
-    const { report, failure } = runScenario(scenario, mode, options);
-    expect([failure, report.output.verified]).toEqual([null, true]);
-    // Pinned is the ring with what shares the largest page of any host with it: 15 of the 128 pages of the buffers.
-    if (mode === 'pri') expect([report.pinnedBytesPeak, report.faults.pages]).toEqual([64 * 1024, 128 - 15]);
+describe('X2 in a guest', () => {
+  function ringed(mode: Mode, sections: object = {}): { report: RunReport; failure: string | null } {
+    const text = {
+      host: { memory: '32MiB' },
+      guest: { memory: '4MiB' },
+      device: { ringFaults: false },
+      workload: { kind: 'sec', times: 3, messageLength: '128KiB' },
+      ...sections,
+    };
+    const scenario = parseScenario(JSON.stringify(text), 'ring.yaml');
+    return runScenario(scenario, mode, { createMachine: createPlatform, logs: NO_LOGS.logs(mode) });
   }
+
+  test('X2 ours: the guest driver has its ring pinned: right bytes, little pinned, everything else on demand', () => {
+    for (const mode of ['static', 'pri'] as const) {
+      const { report, failure } = ringed(mode);
+      expect([failure, report.output.verified]).toEqual([null, true]);
+      // Pinned is the ring with what shares the largest page of any host with it: 15 of the 128 pages of the buffers.
+      if (mode === 'pri') expect([report.pinnedBytesPeak, report.faults.pages]).toEqual([64 * 1024, 128 - 15]);
+    }
+  });
+
+  test('X2 ours: where the ring cannot be kept, the driver refuses the device', () => {
+    expect(ringed('pri', { host: { memory: '32MiB', lockLimit: '4KiB' } }).failure).toMatch(/VFIO_IOMMU_PIN_DMA/);
+    expect(ringed('pri', { iommu: { nested: true } }).failure).toMatch(/the guest translates first/);
+  });
 });
 
 describe('X3 pages without their last', () => {
@@ -260,14 +275,19 @@ describe('X6 a full page request queue', () => {
     expect(pages).toBe(overflowAnswered + board.driver.counters.pageRequests);
   });
 
-  test('X6 ours: with the interface of the queue off, the answer is a failure', () => {
-    const board = driverBoard();
+  test('X6 ours: with the queue disabled it answers failure, with a full one success', () => {
+    const board = driverBoard({ driver: { queueBits: { pageRequest: 1 }, overcommitPageRequests: true } });
     const fn = board.function(8, { ats: true, pri: true });
     board.attached(fn);
-    // Nobody enabled page requests for the stream: STE.EATS says so, and the SMMU refuses (IHI 0070 §8.1).
-    fn.request(1, { index: 1 });
+    board.run(board.driver.enableFaults(fn.device, board, 'pri'));
+    for (let index = 1; index <= 3; index++) fn.request(index, { index });
+    expect(fn.responses).toEqual([{ groupIndex: 3, code: 0, pasid: -1 }]);
     board.settle();
-    expect(fn.responses.map(({ code }) => code)).toEqual([1]);
+    const answered = fn.responses.length;
+    const mmio = new Mmio(board.bus, SMMU_BASE);
+    mmio.write32(CR0.offset, mmio.read32(CR0.offset) - CR0.PRIQEN.in32(1));
+    fn.request(4, { index: 4 });
+    expect(fn.responses.slice(answered)).toEqual([{ groupIndex: 4, code: 15, pasid: -1 }]);
   });
 });
 

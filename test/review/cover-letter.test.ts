@@ -32,7 +32,7 @@ function report(mode: Mode, vfio: object = {}, workload: object = {}): RunReport
     guest: { memory: '8MiB' },
     device: { pagesInFlight: 2, atcEntries: 2048 },
     vfio: { workers: 1, ...vfio },
-    workload: { kind: 'sec', messageLength: '256KiB', times: 8, ...workload },
+    workload: { kind: 'sec', messageLength: '128KiB', times: 8, ...workload },
   };
   const scenario = parseScenario(JSON.stringify(text), 'letter.yaml');
   const { report: made, failure } = runScenario(scenario, mode, {
@@ -47,7 +47,7 @@ describe('C1 any benchmark can look good', () => {
   test('C1 the pre-map policy decides: from a page at a time to the whole mapping at once', () => {
     const fixed = report('static');
     const slowdowns = [1, 16, 2048].map((premapPages) => {
-      const run = report('pri', { premapPages, premapPolicy: 'aligned' }, { times: 64 });
+      const run = report('pri', { premapPages, premapPolicy: 'aligned' }, { times: 12 });
       return [run.faults.pages, run.virtualNs] as const;
     });
     const pages = slowdowns.map(([count]) => count);
@@ -157,7 +157,7 @@ describe('C6 without pressure', () => {
   test('C6 once everything was touched, no fault comes any more, and the time is that of static pinning', () => {
     // What more messages add is the steady state: the difference of two runs has no warm-up in it.
     const added = (mode: Mode): readonly [number, number] => {
-      const [few, many] = [report(mode, {}, { times: 64 }), report(mode, {}, { times: 192 })];
+      const [few, many] = [report(mode, {}, { times: 16 }), report(mode, {}, { times: 48 })];
       return [many.virtualNs - few.virtualNs, many.faults.groups - few.faults.groups];
     };
     const [fixedNs] = added('static');
