@@ -246,12 +246,12 @@ export class FaultService {
       batch.respondGroup(device.streamId, pasid, whole.index, RESPONSE_CODE[response]);
     }
     device.answering += 1;
-    if (!invalidation.begin(batch)) return this.#await(batch, device);
+    if (!invalidation.begin(batch)) return this.#finishLater(batch, device);
     this.#answered(device);
     return NO_STEPS;
   }
 
-  *#await(batch: CommandBatch, device: SmmuDevice): Steps {
+  *#finishLater(batch: CommandBatch, device: SmmuDevice): Steps {
     yield* this.#options.invalidation.end(batch, null);
     this.#answered(device);
   }
