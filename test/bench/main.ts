@@ -7,9 +7,10 @@ import { dmaLines } from './dma.ts';
 import { faultLines } from './fault.ts';
 import type { Line } from './measure.ts';
 import { pageTableLines } from './page-table.ts';
+import { scaleLines } from './scale.ts';
 import { translationLines } from './translation.ts';
 
-const GROUPS: readonly (() => Promise<Line[]>)[] = [translationLines, pageTableLines, dmaLines, faultLines];
+const GROUPS: readonly (() => Promise<Line[]>)[] = [translationLines, pageTableLines, dmaLines, faultLines, scaleLines];
 
 async function main(): Promise<void> {
   const json = process.argv.includes('--json');

@@ -11,14 +11,13 @@ import { encode } from '../../src/layout/struct.ts';
 import { HostMemory } from '../../src/mm/host-memory.ts';
 import { latencyOf } from '../../src/sim/profile.ts';
 import { PROFILES } from '../../src/sim/profiles.ts';
-import type { Steps } from '../../src/sim/task.ts';
-import type { DeviceBackend } from '../../src/vfio/device-backend.ts';
 import { Process } from '../../src/vfio/process.ts';
 import { Extension, Ioctl } from '../../src/vfio/uapi.layout.ts';
 import { ExtensionIoctl } from '../../src/vfio/uapi-extensions.layout.ts';
 import * as nesting from '../../src/vfio/uapi-nesting.layout.ts';
 import { Vfio } from '../../src/vfio/vfio.ts';
 import { DATA, driverBoard } from '../iommu/driver-board.ts';
+import { bareBackend } from '../support/bare-backend.ts';
 import { dmaMap, int32 } from '../support/vfio.ts';
 
 const { SUCCESS, COMPLETER_ABORT, PENDING } = Completion;
@@ -39,7 +38,7 @@ function nested(device: Device, type: number = Extension.VFIO_TYPE1_NESTING_IOMM
   const host = new HostMemory({ ...options, memory, base: DATA, size: 2 ** 24, swapBytes: 2 ** 24 });
   const vfio = new Vfio({ ...options, iommu: board.driver, host, domain: { stage: 1 }, msiDoorbell: 0x0802_0040 });
   const fn = board.function(8, { ...device, ats: device.pri ?? false });
-  vfio.addGroup(1, [backendOf('device', fn.device)]);
+  vfio.addGroup(1, [bareBackend('device', fn.device)]);
   const space = host.createSpace({ name: 'vmm' });
   const process = new Process({ vfio, space, latency });
   const call = (descriptor: number, request: number, argument: DataView | number = 0) =>
@@ -130,22 +129,6 @@ function guestTable(queue: number, values: object = {}): DataView {
     FAULT_QUEUE_FD: queue >>> 0,
     ...values,
   });
-}
-
-function backendOf(name: string, iommu: DeviceBackend['iommu']): DeviceBackend {
-  return {
-    name,
-    iommu,
-    configBytes: 4096,
-    barBytes: [0, 0, 0, 0, 0, 0],
-    msix: null,
-    readConfig: () => 0,
-    writeConfig: () => undefined,
-    readBar: () => true,
-    writeBar: () => true,
-    connectVector: () => undefined,
-    *reset(): Steps {},
-  };
 }
 
 describe.each(['host first', 'guest first'] as const)('N3: faults enabled by the %s', (order) => {
