@@ -1,20 +1,15 @@
 /** Context descriptors: which are ILLEGAL (IHI 0070 §5.4.2), and what the legal ones say (§5.4). */
-import { Field } from '../../layout/field.ts';
+import type { Field } from '../../layout/field.ts';
 import { CD } from '../spec/cd.layout.ts';
-import { type Features, granuleSupported, powerOfTwo } from './features.ts';
+import { type Features, granuleSupported } from './features.ts';
 import { effectiveAddressBits, isWide, type StreamConfiguration, tableBits, txszInRange } from './ste.ts';
 import { Difference, StructureSource } from './structure-source.ts';
+import { TableAddress } from './table-address.ts';
 import { StreamWorld, type TableRegion, TranslationContext } from './translation/context.ts';
 
 /** 32-bit words of a CD that hold fields of ours: up to MAIR1. */
 const CD_WORDS = 8;
-/** TTB0 and TTB1 are in units of 16 bytes. */
-const TABLE_UNIT = 16;
-const SOURCE = new StructureSource(CD_WORDS, [CD.ASID, CD.TTB0, CD.TTB1]);
 const { NONE, KIND } = Difference;
-
-/** TTB0 or TTB1 without address bits 55:52, which are RES0 for VMSAv8-64. */
-const tableField = ({ name, msb, lsb }: Field): Field => new Field(name, [msb - 4, lsb]);
 
 /** The fields of one half of a CD: TTB0's or TTB1's. TG0 and TG1 encode granules differently. */
 interface RegionFields {
@@ -26,7 +21,7 @@ interface RegionFields {
   readonly HAD: Field;
   readonly E0PD: Field;
   readonly SH: Field;
-  readonly TTB: Field;
+  readonly TTB: TableAddress;
 }
 
 const LOWER: RegionFields = {
@@ -38,7 +33,7 @@ const LOWER: RegionFields = {
   HAD: CD.HAD0,
   E0PD: CD.E0PD0,
   SH: CD.SH0,
-  TTB: tableField(CD.TTB0),
+  TTB: new TableAddress(CD.TTB0),
 };
 const UPPER: RegionFields = {
   TSZ: CD.T1SZ,
@@ -49,8 +44,12 @@ const UPPER: RegionFields = {
   HAD: CD.HAD1,
   E0PD: CD.E0PD1,
   SH: CD.SH1,
-  TTB: tableField(CD.TTB1),
+  TTB: new TableAddress(CD.TTB1),
 };
+
+/** What remembers the words of CDs, for a cache of so many slots. */
+export const contextSource = (slots: number): StructureSource =>
+  new StructureSource(CD_WORDS, [CD.ASID, CD.TTB0, CD.TTB1], slots);
 
 /** A decoded CD. One object serves one slot of the configuration cache and is refilled in place. */
 export class ContextDescriptor {
@@ -65,7 +64,8 @@ export class ContextDescriptor {
   R = false;
   S = false;
   readonly context = new TranslationContext();
-  readonly #words = SOURCE.newWords();
+  readonly #source: StructureSource;
+  readonly #slot: number;
   /** V=0, or ILLEGAL for a reason other than its particulars. */
   #illegalKind = true;
   /** TTB0 and TTB1 are addresses of so many bits, ASID a number of so many: 0 where it plays no part. */
@@ -76,12 +76,18 @@ export class ContextDescriptor {
   #world = -1;
   #S1STALLD = false;
 
+  /** Slot `slot` of a cache, whose words `source` remembers; by default a cache of one. */
+  constructor(source = contextSource(1), slot = 0) {
+    this.#source = source;
+    this.#slot = slot;
+  }
+
   /**
    * Fills this object from the CD at byte `at` of `view`, reached through `stream`. Fetching again what did not change
    * costs a comparison, and a CD of the same kind as the one before little more. `features` are always the same.
    */
   decode(view: DataView, at: number, stream: StreamConfiguration, features: Features): void {
-    const difference = SOURCE.take(view, at, this.#words);
+    const difference = this.#source.take(view, at, this.#slot);
     const { world, S1STALLD } = stream;
     const context = this.context;
     if (difference === KIND || this.#world !== world || this.#S1STALLD !== S1STALLD) {
@@ -105,16 +111,8 @@ export class ContextDescriptor {
       context.asid = CD.ASID.get(view, at);
       if (context.asid >>> this.#asidBits !== 0) return false;
     }
-    if (this.#lowerBits > 0) {
-      lower.base = LOWER.TTB.get(view, at) * TABLE_UNIT;
-      if (lower.base >= powerOfTwo(this.#lowerBits)) return false;
-      lower.rebase();
-    }
-    if (this.#upperBits > 0) {
-      upper.base = UPPER.TTB.get(view, at) * TABLE_UNIT;
-      if (upper.base >= powerOfTwo(this.#upperBits)) return false;
-      upper.rebase();
-    }
+    if (this.#lowerBits > 0 && !place(lower, LOWER, view, at, this.#lowerBits)) return false;
+    if (this.#upperBits > 0 && !place(upper, UPPER, view, at, this.#upperBits)) return false;
     context.rekey();
     return true;
   }
@@ -155,6 +153,14 @@ export class ContextDescriptor {
     this.#upperBits = upper.disabled ? 0 : tableBits(outputBits, isLarge(UPPER, view, at, features));
     context.derive();
   }
+}
+
+/** Takes TTB0 or TTB1, an address of `bits`; false when it has more. */
+function place(region: TableRegion, fields: RegionFields, view: DataView, at: number, bits: number): boolean {
+  region.tableLow = fields.TTB.low(view, at);
+  region.tableHigh = fields.TTB.high(view, at);
+  region.rebase();
+  return region.tableHigh >>> (bits - 32) === 0;
 }
 
 function decodeRegion(

@@ -9,11 +9,11 @@ import { L1CD } from '../spec/cd.layout.ts';
 import { EventType } from '../spec/events.layout.ts';
 import { STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
 import { L1STD, S1Dss, S1Fmt } from '../spec/ste.layout.ts';
-import { ContextDescriptor } from './cd.ts';
+import { ContextDescriptor, contextSource } from './cd.ts';
 import type { Control } from './control.ts';
 import { type Features, outputAddressBits, powerOfTwo } from './features.ts';
 import type { RegisterFile } from './register-file.ts';
-import { StreamConfiguration } from './ste.ts';
+import { StreamConfiguration, streamSource } from './ste.ts';
 import type { TranslationContext } from './translation/context.ts';
 import { Outcome } from './translation/outcome.ts';
 import type { Translator } from './translation/translator.ts';
@@ -32,7 +32,7 @@ const NO_STAGE_1 = -0x1_0000;
 
 /** Slots of each cache; powers of two. */
 const STREAM_SLOTS = 256;
-const CONTEXT_SLOTS = 1024;
+const CONTEXT_SLOTS = 512;
 const LEVEL_1_SLOTS = 64;
 
 export interface ConfigurationOptions {
@@ -68,6 +68,8 @@ export class Configuration {
   /** Slots are made when they are first used: most SMMUs see few streams. */
   readonly #streams: (StreamConfiguration | undefined)[] = new Array(STREAM_SLOTS).fill(undefined);
   readonly #contexts: (ContextDescriptor | undefined)[] = new Array(CONTEXT_SLOTS).fill(undefined);
+  readonly #streamSource = streamSource(STREAM_SLOTS);
+  readonly #contextSource = contextSource(CONTEXT_SLOTS);
   readonly #streamTables: Level1Entry[] = [];
   readonly #contextTables: Level1Entry[] = [];
   readonly #bytes = new Uint8Array(CD_BYTES);
@@ -240,7 +242,7 @@ export class Configuration {
     const index = streamId & (STREAM_SLOTS - 1);
     let slot = this.#streams[index];
     if (slot === undefined) {
-      slot = new StreamConfiguration();
+      slot = new StreamConfiguration(this.#streamSource, index);
       this.#streams[index] = slot;
     }
     return slot;
@@ -250,7 +252,7 @@ export class Configuration {
     const position = (streamId * 37 + index) & (CONTEXT_SLOTS - 1);
     let slot = this.#contexts[position];
     if (slot === undefined) {
-      slot = new ContextDescriptor();
+      slot = new ContextDescriptor(this.#contextSource, position);
       this.#contexts[position] = slot;
     }
     return slot;

@@ -1,19 +1,16 @@
 /** Stream table entries: which are ILLEGAL (IHI 0070 §5.2.2), and what the legal ones say (§5.2). */
-import { Field } from '../../layout/field.ts';
 import { Eats, S1Dss, S1Fmt, STE, SteConfig } from '../spec/ste.layout.ts';
 import type { Control } from './control.ts';
 import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits, powerOfTwo } from './features.ts';
 import { Difference, StructureSource } from './structure-source.ts';
+import { TableAddress } from './table-address.ts';
 import { type Stage2, StreamWorld, TranslationContext } from './translation/context.ts';
 
 /** 32-bit words of an STE that hold fields of ours: up to S2TTB. */
 const STE_WORDS = 8;
 /** S1ContextPtr is in units of 64 bytes. */
 const CONTEXT_UNIT = 2 ** STE.S1ContextPtr.lsb;
-/** S2TTB in units of 16 bytes; address bits 55:52 are RES0 for VMSAv8-64. */
-const S2_TABLE = new Field('S2TTB', [STE.S2TTB.msb - 4, STE.S2TTB.lsb]);
-const TABLE_UNIT = 16;
-const SOURCE = new StructureSource(STE_WORDS, [STE.S1ContextPtr, STE.S2VMID, STE.S2TTB]);
+const S2_TABLE = new TableAddress(STE.S2TTB);
 const { NONE, KIND } = Difference;
 
 /** S2TG to granule bits; 0 is reserved. */
@@ -29,6 +26,10 @@ const START_LEVELS: Readonly<Record<number, readonly number[]>> = {
   14: [3, 2, 1, 0],
   16: [3, 2, 1, RESERVED_LEVEL],
 };
+
+/** What remembers the words of STEs, for a cache of so many slots. */
+export const streamSource = (slots: number): StructureSource =>
+  new StructureSource(STE_WORDS, [STE.S1ContextPtr, STE.S2VMID, STE.S2TTB], slots);
 
 /** A decoded STE. One object serves one slot of the configuration cache and is refilled in place. */
 export class StreamConfiguration {
@@ -61,7 +62,8 @@ export class StreamConfiguration {
   INSTCFG = 0;
   /** The stream without stage 1: stage 2 alone, or bypass. */
   readonly withoutStage1 = new TranslationContext();
-  readonly #words = SOURCE.newWords();
+  readonly #source: StructureSource;
+  readonly #slot: number;
   /** V=0, or ILLEGAL for a reason other than its particulars. */
   #illegalKind = true;
   /** S1ContextPtr and S2TTB are addresses of so many bits, S2VMID a number of so many: 0 where it plays no part. */
@@ -71,6 +73,12 @@ export class StreamConfiguration {
   /** CR0.ATSCHK and CR2.E2H at the time of decoding. */
   #atschk = false;
   #e2h = false;
+
+  /** Slot `slot` of a cache, whose words `source` remembers; by default a cache of one. */
+  constructor(source = streamSource(1), slot = 0) {
+    this.#source = source;
+    this.#slot = slot;
+  }
 
   get world(): StreamWorld {
     return this.withoutStage1.world;
@@ -85,7 +93,7 @@ export class StreamConfiguration {
    * STE of the same kind as the one before little more. `features` are always the same.
    */
   decode(view: DataView, at: number, features: Features, control: Control): void {
-    const difference = SOURCE.take(view, at, this.#words);
+    const difference = this.#source.take(view, at, this.#slot);
     const switched = this.#atschk !== control.ATSCHK || this.#e2h !== control.E2H;
     if (difference === NONE && !switched) return;
     if (difference === KIND || switched) {
@@ -111,8 +119,9 @@ export class StreamConfiguration {
     }
     if (this.stage2) {
       const { tables } = context.stage2;
-      tables.base = S2_TABLE.get(view, at) * TABLE_UNIT;
-      if (tables.base >= powerOfTwo(this.#tableBits)) return false;
+      tables.tableLow = S2_TABLE.low(view, at);
+      tables.tableHigh = S2_TABLE.high(view, at);
+      if (tables.tableHigh >>> (this.#tableBits - 32) !== 0) return false;
       tables.rebase();
     }
     context.rekey();

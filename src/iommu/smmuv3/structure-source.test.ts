@@ -155,16 +155,17 @@ test('the generators reach legal and ILLEGAL structures alike', () => {
 });
 
 test('a difference is of the kind unless the particulars hold all of it', () => {
-  const source = new StructureSource(2, [STE.S1ContextPtr]);
-  const words = source.newWords();
+  const source = new StructureSource(2, [STE.S1ContextPtr], 3);
   const view = new DataView(new ArrayBuffer(8));
-  const difference = (low: number, high: number) => {
+  const difference = (low: number, high: number, slot = 1) => {
     view.setUint32(0, low, true);
     view.setUint32(4, high, true);
-    return source.take(view, 0, words);
+    return source.take(view, 0, slot);
   };
   expect(difference(0b1011, 0)).toBe(Difference.KIND);
   expect(difference(0b1011, 0)).toBe(Difference.NONE);
+  expect(difference(0b1011, 0, 2)).toBe(Difference.KIND);
+  expect(difference(0, 0, 0)).toBe(Difference.NONE);
   // S1ContextPtr is bits 55:6.
   expect(difference(0b1011 | (1 << 6), 0)).toBe(Difference.PARTICULARS);
   expect(difference(0b1011 | (1 << 6), 1 << 23)).toBe(Difference.PARTICULARS);

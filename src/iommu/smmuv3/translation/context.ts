@@ -47,8 +47,9 @@ const TWO_32 = 2 ** 32;
 
 /** One tree of translation tables: TTB0 or TTB1 of stage 1, or stage 2. */
 export class TableRegion {
-  /** TTB0, TTB1 or S2TTB: a byte address. Bits below the alignment of the start-level table are ignored. */
-  base = 0;
+  /** Halves of {@link base}; after they change, {@link rebase}. */
+  tableLow = 0;
+  tableHigh = 0;
   /** TG0, TG1 or S2TG: 12, 14 or 16. */
   granuleBits = 12;
   /** 64 - TxSZ: 16 to 52. */
@@ -96,6 +97,16 @@ export class TableRegion {
   /** Bits of {@link RegionFlag}. */
   flags = 0;
 
+  /** TTB0, TTB1 or S2TTB: a byte address. Bits below the alignment of the start-level table are ignored. */
+  get base(): number {
+    return this.tableHigh * TWO_32 + (this.tableLow >>> 0);
+  }
+
+  set base(address: number) {
+    this.tableLow = address | 0;
+    this.tableHigh = (address / TWO_32) | 0;
+  }
+
   /** Completes the derived fields; `startLevel` first. */
   derive(outputBits: number, bigEndian: boolean): void {
     const granuleBits = this.granuleBits;
@@ -125,10 +136,10 @@ export class TableRegion {
     this.outsideHigh = this.disabled ? 0 : pageBits > 32 ? 0xfffff & (-1 << (pageBits - 32)) : 0xfffff;
   }
 
-  /** As {@link derive}, when nothing but `base` has changed. */
+  /** As {@link derive}, when nothing but {@link base} has changed. */
   rebase(): void {
-    this.baseLow = this.base & this.baseMask;
-    this.baseHigh = (this.base / TWO_32) | 0;
+    this.baseLow = this.tableLow & this.baseMask;
+    this.baseHigh = this.tableHigh;
   }
 }
 
