@@ -16,6 +16,7 @@ import { driverBoard } from '../iommu/driver-board.ts';
 import { FakeDevice } from '../support/fake-iommu.ts';
 import { PAGE } from '../support/host.ts';
 import { dmaMap } from '../support/vfio.ts';
+import { delayed } from './delayed.ts';
 import { exhibit, FIRST, IOVA } from './exhibit/board.ts';
 import { RfcContainer } from './exhibit/container.ts';
 import { NullDereference } from './exhibit/lifetime.ts';
@@ -375,11 +376,6 @@ describe('E11 a group attached later', () => {
     expect(io.counters.groups).toBe(2);
   });
 });
-
-function* delayed<T>(ns: number, steps: Steps<T>): Steps<T> {
-  if (ns > 0) yield ns;
-  return yield* steps;
-}
 
 function* closeAll(process: Process, descriptors: readonly number[]): Steps {
   for (const descriptor of descriptors) yield* process.close(descriptor);

@@ -7,6 +7,7 @@ import { Bitmap } from '../../src/vfio/bitmap.ts';
 import { DeviceFaultHandler } from '../../src/vfio/fault-handler.ts';
 import { driverBoard, mapping } from '../iommu/driver-board.ts';
 import { PAGE } from '../support/host.ts';
+import { delayed } from './delayed.ts';
 import { exhibit, FIRST, IOVA } from './exhibit/board.ts';
 import { RfcContainer } from './exhibit/container.ts';
 import { IopfGroup } from './exhibit/group-list.ts';
@@ -348,11 +349,6 @@ describe('H10 what a response says', () => {
     expect(run(iommu.fault(device, FIRST, true, [FIRST + 900]))).toBe('invalid');
   });
 });
-
-function* delayed<T>(ns: number, steps: Steps<T>): Steps<T> {
-  if (ns > 0) yield ns;
-  return yield* steps;
-}
 
 function cpuMicroseconds(): number {
   return process.cpuUsage().user;
