@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ROOT } from '../house/source-files.ts';
-import { Board, EDU_TRANSFER_NS } from './board.ts';
+import { Board, EDU_TRANSFER_NS, TestDevice } from './board.ts';
 import { IOVA, program } from './builder.ts';
 import { execute } from './execute.ts';
 import { ECAM_BASE, machine, SMMU_BASE } from './memory-map.ts';
@@ -201,6 +201,44 @@ describe('faultline alone', () => {
     expect(stdout).toBe('');
     expect(stderr).toMatch(message);
     expect(stderr.trim().split('\n').length).toBe(1);
+  });
+
+  test('edu sends its message to the GICv2m frame', async () => {
+    const peer = await start(FAULTLINE, ['-machine', 'virt', '-device', 'edu']);
+    const { qtest } = peer;
+    await qtest.request(`irq_intercept_in ${await pathOf(peer, GIC)}`);
+    qtest.write32(ECAM_BASE + 0x8010, 0x1000_0000);
+    qtest.write32(ECAM_BASE + 0x8004, 7);
+    expect(await qtest.read32(ECAM_BASE + 0x8034)).toBe(0x40);
+    qtest.write32(ECAM_BASE + 0x8044, 0x0802_0040);
+    qtest.write32(ECAM_BASE + 0x804c, 90);
+    qtest.post(`writew 0x${(ECAM_BASE + 0x8042).toString(16)} 1`);
+    qtest.write32(0x1000_0060, 1);
+    await qtest.settled();
+    // Interrupt identifier 90 is shared peripheral interrupt 58.
+    expect(qtest.takeLineChanges()).toEqual([
+      { line: 58, level: true },
+      { line: 58, level: false },
+    ]);
+  });
+
+  test('with a latency profile a DMA takes virtual time', async () => {
+    const peer = await start(FAULTLINE, [
+      ...['-machine', 'virt,iommu=smmuv3', '-m', '512', '-device', 'iommu-testdev'],
+      ...['-global', 'arm-smmuv3.latency=kunpeng920'],
+    ]);
+    const { qtest } = peer;
+    const at = (offset: number) => 0x1000_0000 + offset;
+    qtest.write32(ECAM_BASE + 0x8010, 0x1000_0000);
+    qtest.write32(ECAM_BASE + 0x8004, 7);
+    qtest.write32(at(TestDevice.IOVA_LOW), 0x4200_0000);
+    qtest.write32(at(TestDevice.PHYSICAL_LOW), 0x4200_0000);
+    qtest.write32(at(TestDevice.LENGTH), 64);
+    qtest.write32(at(TestDevice.DOORBELL), 1);
+    expect(await qtest.read32(at(TestDevice.TRIGGER))).toBe(0);
+    expect(await qtest.read32(at(TestDevice.RESULT))).toBe(0xffff_fffe);
+    await qtest.clockStep(1_000_000);
+    expect(await qtest.read32(at(TestDevice.RESULT))).toBe(0);
   });
 
   test('speaks on standard input and output', async () => {

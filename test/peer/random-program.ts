@@ -5,13 +5,13 @@
  * full invalidation.
  */
 import { assert } from '../../src/assert.ts';
+import { STE } from '../../src/iommu/spec/ste.layout.ts';
 import { Random } from '../../src/sim/random.ts';
 import { contextFields, type ProgramBuilder, program, upperContextFields } from './builder.ts';
-import { DEVICE_FUNCTIONS, EDU, NOWHERE, POOL_BASE } from './memory-map.ts';
+import { DEVICE_FUNCTIONS, EDU, NOWHERE, POOL_BASE, STREAM_TABLE } from './memory-map.ts';
 import type { Command, Fields, FieldsOf, Program } from './program.ts';
 import { GRANULES, levelShift, naturalStart, type Tables } from './tables.ts';
 import { BLOCK_LEVELS } from './written/stage1.ts';
-import { twoLevel } from './written/streams.ts';
 
 /** Changes of one or two fields; the first value of each is the common one. */
 type Choices = readonly (readonly [field: string, values: readonly number[]])[];
@@ -116,6 +116,7 @@ interface Stream {
   readonly vmid: number;
   readonly mappings: Mapping[];
   readonly ste: FieldsOf<'STE'>;
+  readonly steAddress: number;
   readonly cd: FieldsOf<'CD'>;
   readonly cdAddress: number;
   /** Nothing in its STE and CD was changed: both are valid, so that both servers may keep them. */
@@ -131,6 +132,8 @@ class Generator {
   readonly #p: ProgramBuilder;
   readonly #random: Random;
   readonly #streams: Stream[] = [];
+  /** Level 2 stream tables by their index in level 1. */
+  readonly #levelTwo = new Map<number, number>();
   /** The stream that is being laid out belongs to the device that reads. */
   #reading = false;
 
@@ -205,9 +208,22 @@ class Generator {
     const valid = ste;
     ste = this.#change(ste, STE_CHOICES, 0.2) as FieldsOf<'STE'>;
     plain &&= JSON.stringify(ste) === JSON.stringify(valid);
-    if (split === undefined) p.stream(sid, ste);
-    else twoLevel(p, sid, ste, { split });
-    this.#streams.push({ ...base, ste, cd, cdAddress, plain });
+    const steAddress = this.#steAddress(sid, split);
+    p.put('STE', steAddress, ste);
+    this.#streams.push({ ...base, ste, steAddress, cd, cdAddress, plain });
+  }
+
+  /** Where the STE of `sid` lies; of a two-level table, the level 2 part is made when its first stream comes. */
+  #steAddress(sid: number, split: number | undefined): number {
+    if (split === undefined) return STREAM_TABLE + sid * STE.$.byteLength;
+    const index = Math.floor(sid / 2 ** split);
+    let table = this.#levelTwo.get(index);
+    if (table === undefined) {
+      table = this.#p.memory(2 ** split * STE.$.byteLength);
+      this.#levelTwo.set(index, table);
+      this.#p.put('L1STD', STREAM_TABLE + index * 8, { Span: split + 1, L2Ptr: table / 64 });
+    }
+    return table + (sid % 2 ** split) * STE.$.byteLength;
   }
 
   #stage1Tables(): Tables {
@@ -353,10 +369,9 @@ class Generator {
   }
 
   /** What has to be seen, none, or what names something else (`wider-invalidation`, `global-pages`: nothing in between). */
-  #afterRemap(stream: Stream, { tables, iova, bytes }: Mapping): readonly Command[] {
+  #afterRemap(stream: Stream, { tables, iova }: Mapping): readonly Command[] {
     const { asid: ASID, vmid: VMID } = stream;
     const Address = Number(iova / 4096n);
-    const page = Math.floor((Address % (bytes / 4096)) * 0) + Address;
     const other = (VMID + 1) % 2 ** 16;
     if (tables.stage === 2) {
       return this.#random.pick<readonly Command[]>([
@@ -364,7 +379,7 @@ class Generator {
         [{ name: 'TLBI_S12_VMALL', fields: { VMID } }],
         [{ name: 'TLBI_NSNH_ALL' }],
         [
-          { name: 'TLBI_S2_IPA', fields: { VMID, Address: page } },
+          { name: 'TLBI_S2_IPA', fields: { VMID, Address } },
           { name: 'TLBI_NH_ALL', fields: { VMID } },
         ],
         [{ name: 'TLBI_S12_VMALL', fields: { VMID: other } }],
@@ -372,15 +387,15 @@ class Generator {
     }
     return this.#random.pick<readonly Command[]>([
       [],
-      [{ name: 'TLBI_NH_VA', fields: { VMID, ASID, Address: page } }],
-      [{ name: 'TLBI_NH_VA', fields: { VMID, ASID, Address: page, Leaf: 1 } }],
-      [{ name: 'TLBI_NH_VAA', fields: { VMID, Address: page } }],
+      [{ name: 'TLBI_NH_VA', fields: { VMID, ASID, Address } }],
+      [{ name: 'TLBI_NH_VA', fields: { VMID, ASID, Address, Leaf: 1 } }],
+      [{ name: 'TLBI_NH_VAA', fields: { VMID, Address } }],
       [{ name: 'TLBI_NH_ASID', fields: { VMID, ASID } }],
       [{ name: 'TLBI_NH_ALL', fields: { VMID } }],
       [{ name: 'TLBI_NSNH_ALL' }],
       [{ name: 'TLBI_NH_ALL', fields: { VMID: other } }],
       [{ name: 'TLBI_NH_ASID', fields: { VMID, ASID: (ASID + 1) % 2 ** 16 } }],
-      [{ name: 'TLBI_NH_VA', fields: { VMID, ASID: (ASID + 1) % 2 ** 16, Address: page } }],
+      [{ name: 'TLBI_NH_VA', fields: { VMID, ASID: (ASID + 1) % 2 ** 16, Address } }],
     ]);
   }
 
@@ -394,9 +409,8 @@ class Generator {
     const StreamID = stream.sid;
     again();
     const useCd = stream.cdAddress !== 0 && random.chance(0.5);
-    // Only streams of a linear table have their STE where this writes it: a two-level one sees no change at all.
     if (useCd) p.put('CD', stream.cdAddress, this.#change(stream.cd, CD_CHOICES, 1));
-    else p.stream(stream.sid, { ...stream.ste, ...random.pick([{ V: 0 }, { Config: 0 }, { Config: 1 }]) });
+    else p.put('STE', stream.steAddress, { ...stream.ste, ...random.pick([{ V: 0 }, { Config: 0 }, { Config: 1 }]) });
     const command: Command = useCd
       ? random.pick<Command>([
           { name: 'CFGI_CD', fields: { StreamID, Leaf: 1 } },
@@ -411,7 +425,7 @@ class Generator {
     if (!stream.plain || random.chance(0.7)) p.commands([command, SYNC]);
     again();
     if (useCd) p.put('CD', stream.cdAddress, stream.cd);
-    else p.stream(stream.sid, stream.ste);
+    else p.put('STE', stream.steAddress, stream.ste);
     p.invalidateAll();
     again();
   }
