@@ -81,7 +81,7 @@ export function* invalidateGuest(type1: Type1, argument: IoctlArgument): Steps<n
   // The kernel works on its own copy: what the process writes meanwhile is not looked at.
   const start = view.byteOffset + GuestInvalidation.$.byteLength;
   const commands = new DataView(view.buffer.slice(start, start + count * COMMAND_BYTES));
-  return yield* type1.exclusively(() => type1.guestTable.invalidate(commands));
+  return yield* type1.guestTable.invalidate(commands);
 }
 
 function signed(word: number): number {

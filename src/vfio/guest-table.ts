@@ -4,7 +4,7 @@
  */
 import { Errno } from '../errno.ts';
 import type { GuestTables, Iommu, IommuDevice, IommuDomain, NestingIommu } from '../iommu/core.ts';
-import type { Steps } from '../sim/task.ts';
+import { type Steps, WaitQueue } from '../sim/task.ts';
 import type { FaultQueue } from './fault-queue.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
 import type { FaultSwitch } from './iopf.ts';
@@ -20,11 +20,15 @@ export class GuestTableSlot {
   /** The container's own faults. They and the guest's have one owner, so that either may be enabled first. */
   readonly #faults: FaultSwitch;
   #bound: Binding | null = null;
+  /** Invalidations under way: they hold no lock, because a guest may need one before it answers a fault. */
+  #invalidating = 0;
+  readonly #invalidated: WaitQueue;
 
   /** `nesting`: whether the container was made for it. */
   constructor(io: IoAddressSpace, faults: FaultSwitch, nesting: boolean) {
     this.#io = io;
     this.#faults = faults;
+    this.#invalidated = new WaitQueue(io.scheduler, `invalidations of the guest of ${io.name}`);
     this.#iommu = nesting && isNesting(io.iommu) ? io.iommu : null;
   }
 
@@ -60,6 +64,7 @@ export class GuestTableSlot {
       }
       for (const other of moved.reverse()) yield* this.#moveBack(other, { domain, queue });
       this.#bound = null;
+      while (this.#invalidating > 0) yield this.#invalidated;
       io.iommu.freeDomain(domain);
       return status;
     }
@@ -78,6 +83,7 @@ export class GuestTableSlot {
       const status = yield* this.#moveBack(device, bound);
       if (status !== Errno.OK) result = status;
     }
+    while (this.#invalidating > 0) yield this.#invalidated;
     io.iommu.freeDomain(bound.domain);
     io.log.info({ event: 'vfio.guestTable', container: io.name, bound: false, contextTable: 0 });
     return result;
@@ -87,7 +93,11 @@ export class GuestTableSlot {
   *invalidate(commands: DataView): Steps<number> {
     if (this.#bound === null || this.#iommu === null) return Errno.EINVAL;
     const devices = [...this.#io.devices];
-    return yield* this.#iommu.invalidateGuest(this.#bound.domain, commands, (number) => devices[number] ?? null);
+    this.#invalidating += 1;
+    const done = yield* this.#iommu.invalidateGuest(this.#bound.domain, commands, (number) => devices[number] ?? null);
+    this.#invalidating -= 1;
+    this.#invalidated.wakeAll();
+    return done;
   }
 
   /** A device was attached to {@link domain}, or the container's own faults went off: the guest's stage may still fault. */
@@ -106,10 +116,11 @@ export class GuestTableSlot {
   }
 
   /** The last device has gone, and the container goes. */
-  release(): void {
-    if (this.#bound === null) return;
-    this.#io.iommu.freeDomain(this.#bound.domain);
+  *release(): Steps {
+    const bound = this.#bound;
     this.#bound = null;
+    while (this.#invalidating > 0) yield this.#invalidated;
+    if (bound !== null) this.#io.iommu.freeDomain(bound.domain);
   }
 
   *#move(device: IommuDevice, from: IommuDomain, to: IommuDomain): Steps<number> {

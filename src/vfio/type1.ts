@@ -195,7 +195,7 @@ export class Type1 {
     const { io } = this;
     yield* this.handler.drain();
     yield* this.faults.release();
-    this.guestTable.release();
+    yield* this.guestTable.release();
     this.handler.workers = 0;
     for (const mapping of io.mappings.all()) yield* this.#remove(mapping);
     if (this.#msiMapped) {

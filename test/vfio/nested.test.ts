@@ -11,6 +11,8 @@ import { encode } from '../../src/layout/struct.ts';
 import { HostMemory } from '../../src/mm/host-memory.ts';
 import { latencyOf } from '../../src/sim/profile.ts';
 import { PROFILES } from '../../src/sim/profiles.ts';
+import { Random } from '../../src/sim/random.ts';
+import type { Chooser, Steps } from '../../src/sim/task.ts';
 import { Process } from '../../src/vfio/process.ts';
 import { Extension, Ioctl } from '../../src/vfio/uapi.layout.ts';
 import { ExtensionIoctl } from '../../src/vfio/uapi-extensions.layout.ts';
@@ -28,8 +30,8 @@ const GUEST_BYTES = 64 * 4096;
 
 type Device = { readonly stall?: boolean; readonly pri?: boolean };
 
-function nested(device: Device, type: number = Extension.VFIO_TYPE1_NESTING_IOMMU) {
-  const board = driverBoard();
+function nested(device: Device, type: number = Extension.VFIO_TYPE1_NESTING_IOMMU, choose?: Chooser) {
+  const board = driverBoard(choose === undefined ? {} : { choose });
   const { scheduler, memory, invariants } = board;
   const zero = PROFILES['zero'];
   if (zero === undefined) throw new Error('the profile zero exists');
@@ -63,6 +65,7 @@ function nested(device: Device, type: number = Extension.VFIO_TYPE1_NESTING_IOMM
     fn,
     process,
     container,
+    vaddr,
     host,
     vfio,
     event,
@@ -308,6 +311,68 @@ test('what the guest owns aborts again for the device when it is taken back, and
   expect(vm.fn.access(7).status).toBe(COMPLETER_ABORT);
   expect(vm.fn.access(GUEST / 4096).status).toBe(SUCCESS);
   vm.end();
+});
+
+describe.each([{ stall: true }, { pri: true }])('everything at once, in any order: %o', (device) => {
+  test.each(Array.from({ length: 30 }, (_, seed) => seed))('seed %i', (seed) => {
+    const random = new Random(seed);
+    const vm = nested(device, Extension.VFIO_TYPE1_NESTING_IOMMU, (count) => random.below(count));
+    const { board, container, process, fn } = vm;
+    vm.writeTables();
+    vm.mapMemory();
+    const queue = vm.queue();
+    vm.bind(queue);
+    const pause = () => 1 + random.below(2000);
+    const call = (request: number, argument: DataView | number = 0) => process.ioctl(container, request, argument);
+    let over = false;
+    /** The guest: serves what it is asked for, and invalidates before it answers. */
+    function* guest(): Steps {
+      const view = new DataView(new ArrayBuffer(40 * 16));
+      while (!over) {
+        const bytes = yield* process.pread(queue, view, 0);
+        for (let at = 0; at < bytes; at += 40) {
+          const page = FaultRecord.ADDRESS_LOW.get(view, at) / 4096;
+          const entry = new DataView(new ArrayBuffer(8));
+          entry.setUint32(0, GUEST + (16 + page) * 4096 + 0x743, true);
+          yield* process.store(vm.vaddr + 0x3000 + page * 8, new Uint8Array(entry.buffer));
+          const commands = new DataView(new ArrayBuffer(28));
+          for (const [index, word] of [28, 0, 1, 0x10].entries()) commands.setUint32(index * 4, word, true);
+          yield* call(NestingIoctl.VFIO_IOMMU_INVALIDATE_GUEST, commands);
+          const answer = new DataView(new ArrayBuffer(8));
+          FaultAnswer.COOKIE.set(answer, 0, FaultRecord.COOKIE.get(view, at));
+          yield* process.pwrite(queue, answer, 0);
+        }
+        yield pause();
+      }
+    }
+    function* host(): Steps {
+      for (let round = 0; round < 8; round++) {
+        const step = random.below(4);
+        if (step === 0) yield* call(Ioctl.VFIO_IOMMU_ENABLE_IOPF, 0);
+        else if (step === 1) yield* call(ExtensionIoctl.VFIO_IOMMU_DISABLE_IOPF);
+        else if (step === 2) yield* call(NestingIoctl.VFIO_IOMMU_UNBIND_GUEST_TABLE);
+        else yield* call(NestingIoctl.VFIO_IOMMU_BIND_GUEST_TABLE, guestTable(queue));
+        yield pause();
+      }
+    }
+    const accesses: { status: Completion }[] = [];
+    function* dma(): Steps {
+      for (let index = 0; index < 24; index++) {
+        const page = random.below(16);
+        if (device.stall === true) accesses.push(fn.access(page, { write: random.below(2) === 0 }));
+        else if (fn.priEnabled) fn.request(page, { index, write: random.below(2) === 0 });
+        yield pause();
+      }
+    }
+    const working = [host(), dma(), dma()].map((steps) => board.spawn(steps));
+    board.spawn(guest());
+    board.scheduler.run({ until: () => working.every((task) => task.done), limitNs: 1e9 });
+    expect(working.map((task) => task.done)).toEqual([true, true, true]);
+    over = true;
+    vm.end();
+    expect(accesses.filter(({ status }) => status === PENDING)).toEqual([]);
+    expect(board.driver.counters.timedOut).toBe(0);
+  });
 });
 
 test('refusals', () => {
