@@ -1,5 +1,6 @@
 /** `docs/qemu-differences.md`, made from the differences, so that it cannot be out of date unnoticed. */
-import { DIFFERENCES, type Difference, differencesOf } from './differences.ts';
+import { DIFFERENCES, type Difference } from './difference-list.ts';
+import { differencesOf } from './differences.ts';
 import { WRITTEN } from './written/written.ts';
 
 /** The version that the differences were seen with. */

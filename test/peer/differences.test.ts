@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { ROOT } from '../house/source-files.ts';
-import { DIFFERENCES, differencesOf } from './differences.ts';
+import { DIFFERENCES } from './difference-list.ts';
+import { differencesOf } from './differences.ts';
 import { differencesDocument } from './differences-document.ts';
 import { WRITTEN } from './written/written.ts';
 

@@ -2,7 +2,7 @@
 
 import type { TestModule, TestRunEndReason } from 'vitest/node';
 import type { Reporter } from 'vitest/reporters';
-import { DIFFERENCES } from './differences.ts';
+import { DIFFERENCES } from './difference-list.ts';
 import { RUNS, SEED } from './random-runs.ts';
 import { findQemu } from './server.ts';
 import { WRITTEN } from './written/written.ts';
