@@ -1,6 +1,6 @@
 /** One row of the suite: a statement of the specification and a check that fails where an SMMU does otherwise. */
 import type { Bench } from './bench/bench.ts';
-import type { FeatureValues } from './subject.ts';
+import type { FeatureCondition } from './facts/fact.ts';
 
 export interface Row {
   /** Unique; the section and a name, as `7.3.13/stalled-read`. */
@@ -9,7 +9,7 @@ export interface Row {
   readonly section: string;
   readonly title: string;
   /** What the SMMU has to announce; the suite builds one that does where it may choose. */
-  readonly features: FeatureValues;
+  readonly features: FeatureCondition;
   /** @throws Mismatch, or NotAnnounced where a fixture needs more than is announced. */
   readonly check: (bench: Bench) => void;
   /** What the specification wants of an SMMU that does not announce them. */
@@ -17,7 +17,7 @@ export interface Row {
 }
 
 export interface RowOptions {
-  readonly features?: FeatureValues;
+  readonly features?: FeatureCondition;
   readonly absent?: (bench: Bench) => void;
 }
 

@@ -1,5 +1,6 @@
 /** Runs rows against a subject and counts what came of them. */
 import { Bench } from './bench/bench.ts';
+import { holds } from './bench/registers.ts';
 import { Mismatch, NotAnnounced } from './check.ts';
 import type { Row } from './row.ts';
 import type { FeatureValues, Subject } from './subject.ts';
@@ -28,14 +29,22 @@ export interface Target {
 
 const result = (row: Row, verdict: Verdict, expected = '', got = ''): RowResult => ({ row, verdict, expected, got });
 
+/** The changes that make of `base` what the row needs. */
+function wanted(row: Row, base: FeatureValues, changes: FeatureValues): FeatureValues {
+  const needs = Object.entries(row.features).map(([name, value]) => [
+    name,
+    value === 'positive' ? base[name] || 1 : value,
+  ]);
+  return { ...changes, ...Object.fromEntries(needs) };
+}
+
 /** @throws RangeError when the subject cannot build `target` at all. */
 export function runRow(row: Row, target: Target): RowResult {
   const base = target.subject.features(target.preset, target.changes);
   if (typeof base === 'string') throw new RangeError(base);
-  const features = target.fixed ? base : target.subject.features(target.preset, { ...target.changes, ...row.features });
-  const announced =
-    typeof features !== 'string' && Object.entries(row.features).every(([name, value]) => features[name] === value);
-  if (announced) return attempt(row, row.check, new Bench(target.subject, features), 'passed');
+  const features = target.fixed ? base : target.subject.features(target.preset, wanted(row, base, target.changes));
+  if (typeof features !== 'string' && holds(row.features, features))
+    return attempt(row, row.check, new Bench(target.subject, features), 'passed');
   if (row.absent === null) return result(row, 'not announced');
   return attempt(row, row.absent, new Bench(target.subject, base), 'not announced');
 }

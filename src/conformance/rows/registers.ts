@@ -42,11 +42,9 @@ const beyond = (fact: RegisterFact, features: FeatureValues): bigint =>
     .filter((field) => field.name in IDENTIFIERS)
     .reduce((mask, field) => mask | (maskOf(field.bits) & ~supported(field, features)), 0n);
 
-/** `{ ATS: 1, SSIDSIZE: positive }` as features that a row asks for. */
-function asFeatures(...conditions: readonly (FeatureCondition | undefined)[]): FeatureValues {
-  const merged = Object.assign({}, ...conditions) as FeatureCondition;
-  return Object.fromEntries(Object.entries(merged).map(([name, value]) => [name, value === 'positive' ? 20 : value]));
-}
+/** All of the conditions. */
+const allOf = (...conditions: readonly (FeatureCondition | undefined)[]): FeatureCondition =>
+  Object.assign({}, ...conditions);
 
 /** What software reads of a queue index: bits above the wrap flag are gone (§6.3.27 to §6.3.98). */
 const QUEUE_OF: Readonly<Record<string, string>> = {
@@ -96,7 +94,7 @@ function reserved(fact: RegisterFact): Row {
 
 function storing(fact: RegisterFact): Row {
   const title = `${fact.name}: every implemented bit can be written and read`;
-  const features = asFeatures(fact.present);
+  const features = allOf(fact.present);
   const check = (b: Bench) => {
     const visible = widenQueue(b, fact) & ~beyond(fact, b.features);
     const mask = implemented(fact, b.features) & visible;
@@ -116,7 +114,7 @@ const ignoredBits = (fact: RegisterFact): bigint => (fact.name === 'CMDQ_CONS' ?
 
 /** One field by itself: its position, and that its neighbours stay apart. */
 function fieldStores(fact: RegisterFact, field: RegisterFieldFact): Row {
-  const features = asFeatures(fact.present, field.present);
+  const features = allOf(fact.present, field.present);
   const name = `${fact.name}.${field.name}`;
   const [msb, lsb] = field.bits;
   const where = msb === lsb ? `bit ${msb}` : `bits [${msb}:${lsb}]`;
@@ -139,7 +137,7 @@ function resets(fact: RegisterFact, field: RegisterFieldFact): Row {
   const name = `${fact.name}.${field.name}`;
   const check = (b: Bench) => equal(name, b.registers.get(fact.name, field.name), field.reset ?? 0);
   return row(fact.section, `${name}-reset`, `${name} resets to ${field.reset}`, check, {
-    features: asFeatures(fact.present, field.present),
+    features: allOf(fact.present, field.present),
     absent: check,
   });
 }
@@ -170,7 +168,7 @@ function halves(fact: RegisterFact): Row {
     equal('high half', (b.registers.load(at + 4, 4) << 32n) & mask, (high << 32n) & mask);
   };
   const title = `${fact.name}: both halves by 32-bit accesses, the whole by a 64-bit one`;
-  return row('6.2', `${fact.name}-halves`, title, check, { features: asFeatures(fact.present) });
+  return row('6.2', `${fact.name}-halves`, title, check, { features: allOf(fact.present) });
 }
 
 /** How the bench closes a guard, and what it is called. */
@@ -214,7 +212,7 @@ function guarded(fact: RegisterFact, field: RegisterFieldFact, guard: Guard): Ro
     equal(`${name} after a write while ${what}`, reads(b, fact) & mask, before & mask);
   };
   return row(fact.section, `${name}-guard`, `${name}: writes are ignored while ${what}`, check, {
-    features: { ...asFeatures(fact.present, field.present), ArchMinorRev: 3 },
+    features: { ...allOf(fact.present, field.present), ArchMinorRev: 3 },
   });
 }
 

@@ -552,7 +552,7 @@ const endianness: Row[] = [
           }
           b.reaches({ va: VA }, PAGE);
         },
-        { features: { TTENDIAN, S1P: 1, S2P: 1 } },
+        { features: { TTENDIAN, S1P: 1, S2P: 1, GRAN4K: 1 } },
       ),
     ),
   ),
