@@ -1,7 +1,7 @@
 /** Bytes: a 4 KiB DMA through a cached translation beside a plain copy of as many bytes, over the same pages. */
 import { assert } from '../../src/assert.ts';
 import { Completion } from '../../src/hw/pcie/tlp.ts';
-import { DATA, Dma, SmmuBoard, TABLES } from '../fixtures/smmu-board.ts';
+import { DATA, Dma, SmmuBoard, TABLES } from '../support/smmu-board.ts';
 import { type Line, line, nanoseconds } from './measure.ts';
 
 const PAGE_BYTES = 4096;

@@ -23,7 +23,7 @@ import {
   STAGE_2_TABLES,
   STREAM_TABLE,
   TABLES,
-} from '../fixtures/smmu-board.ts';
+} from '../support/smmu-board.ts';
 import { type Line, line, nanoseconds } from './measure.ts';
 
 const LOG2_STREAMS = 12;

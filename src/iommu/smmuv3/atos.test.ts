@@ -1,6 +1,6 @@
 /** GATOS: IHI 0070 chapter 9. Results typed as 64-bit words, low half first. */
 import { describe, expect, test } from 'vitest';
-import { CONTEXTS, DATA, SmmuBoard, TABLES } from '../../../test/fixtures/smmu-board.ts';
+import { CONTEXTS, DATA, SmmuBoard, TABLES } from '../../../test/support/smmu-board.ts';
 import { CR0, GATOS_ADDR, GATOS_CTRL, GATOS_PAR, GATOS_SID } from '../spec/registers.layout.ts';
 
 const DATA_PAGE = DATA / 4096;

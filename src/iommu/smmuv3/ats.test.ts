@@ -9,7 +9,7 @@ import {
   STAGE_2_TABLES,
   TABLES,
   translationRequest,
-} from '../../../test/fixtures/smmu-board.ts';
+} from '../../../test/support/smmu-board.ts';
 import { AddressType, Completion, type TranslationRequest } from '../../hw/pcie/tlp.ts';
 import type { Values } from '../../layout/struct.ts';
 import type { CD } from '../spec/cd.layout.ts';

@@ -1,6 +1,6 @@
 /** Consumption, errors, CMD_SYNC: IHI 0070 §4.1, §4.5, §4.7.3, §7.1. Command words typed from the Linux header. */
 import { describe, expect, test } from 'vitest';
-import { type BoardOptions, COMMANDS, DATA, SmmuBoard } from '../../../test/fixtures/smmu-board.ts';
+import { type BoardOptions, COMMANDS, DATA, SmmuBoard } from '../../../test/support/smmu-board.ts';
 import { InterruptController, MSI_DOORBELL } from '../../hw/interrupts.ts';
 import { CMDQ_BASE, CMDQ_CONS, CMDQ_PROD, CR0, GERROR, GERRORN } from '../spec/registers.layout.ts';
 

@@ -1,6 +1,6 @@
 /** The event queue: IHI 0070 §7.2, §7.3.1, §7.4. */
 import { describe, expect, test } from 'vitest';
-import { type BoardOptions, Dma, EVENTS, SmmuBoard, TABLES } from '../../../test/fixtures/smmu-board.ts';
+import { type BoardOptions, Dma, EVENTS, SmmuBoard, TABLES } from '../../../test/support/smmu-board.ts';
 import { AddressType } from '../../hw/pcie/tlp.ts';
 import {
   CR0,

@@ -1,6 +1,6 @@
 /** The PRI queue: IHI 0070 chapter 8. */
 import { describe, expect, test } from 'vitest';
-import { type BoardOptions, SmmuBoard } from '../../../test/fixtures/smmu-board.ts';
+import { type BoardOptions, SmmuBoard } from '../../../test/support/smmu-board.ts';
 import { ResponseCode } from '../../hw/pcie/tlp.ts';
 import {
   CR0,

@@ -1,6 +1,6 @@
 /** The performance monitor: IHI 0070 chapter 10. */
 import { describe, expect, test } from 'vitest';
-import { DATA, Dma, SmmuBoard, TABLES, translationRequest } from '../../../test/fixtures/smmu-board.ts';
+import { DATA, Dma, SmmuBoard, TABLES, translationRequest } from '../../../test/support/smmu-board.ts';
 import { AddressType } from '../../hw/pcie/tlp.ts';
 import { PMCG_BYTES } from '../spec/pmcg.layout.ts';
 import { Pmcg } from './pmcg.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SmmuBoard } from '../../../test/fixtures/smmu-board.ts';
+import { SmmuBoard } from '../../../test/support/smmu-board.ts';
 import { AssertionError } from '../../assert.ts';
 import { Random } from '../../sim/random.ts';
 import {

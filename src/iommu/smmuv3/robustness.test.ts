@@ -12,7 +12,7 @@ import {
   STREAM_TABLE,
   TABLES,
   translationRequest,
-} from '../../../test/fixtures/smmu-board.ts';
+} from '../../../test/support/smmu-board.ts';
 import type { AccessSize } from '../../hw/bus.ts';
 import { AddressType, Completion } from '../../hw/pcie/tlp.ts';
 import { Random } from '../../sim/random.ts';

@@ -1,6 +1,6 @@
 /** The stall model: IHI 0070 §3.12.2, §4.7.1, §4.7.2, §7.2.1. */
 import { describe, expect, test } from 'vitest';
-import { type BoardOptions, DATA, Dma, SmmuBoard, TABLES } from '../../../test/fixtures/smmu-board.ts';
+import { type BoardOptions, DATA, Dma, SmmuBoard, TABLES } from '../../../test/support/smmu-board.ts';
 import { Completion } from '../../hw/pcie/tlp.ts';
 import { CR0, EVENTQ_BASE, EVENTQ_PROD } from '../spec/registers.layout.ts';
 

@@ -1,6 +1,6 @@
 /** What a DMA meets on its way, and the event records it leaves: words typed from IHI 0070 §7.3. */
 import { describe, expect, test } from 'vitest';
-import { CONTEXTS, DATA, Dma, SmmuBoard, STREAM_TABLE, TABLES } from '../../../test/fixtures/smmu-board.ts';
+import { CONTEXTS, DATA, Dma, SmmuBoard, STREAM_TABLE, TABLES } from '../../../test/support/smmu-board.ts';
 import { AddressType, Completion } from '../../hw/pcie/tlp.ts';
 import { CR0, CR2, GBPA, STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
 
