@@ -73,6 +73,7 @@ describe('faultline run', () => {
         'faultLatencyNs',
         'pinnedBytesPeak',
         'residentBytesPeak',
+        'guestFaults',
         'output',
         'invariants',
       ]);

@@ -10,6 +10,7 @@ const faulting: RunReport = {
   throughputMBps: 6678.772,
   slowdown: 0.22878,
   faults: { groups: 1025, pages: 1025, duplicate: 0, stale: 0, upgrade: 0, invalid: 0, failed: 0 },
+  guestFaults: 0,
   faultLatencyNs: { p50: 3450, p99: 10_512.4, max: 11_000 },
   pinnedBytesPeak: 0,
   residentBytesPeak: 4_198_400,
@@ -22,6 +23,7 @@ const still: RunReport = {
   slowdown: 0,
   throughputMBps: 8660,
   faults: { ...faulting.faults, groups: 0, pages: 0 },
+  guestFaults: 0,
   faultLatencyNs: { p50: 0, p99: 0, max: 0 },
   pinnedBytesPeak: 2 ** 30,
 };
@@ -55,6 +57,7 @@ test('it stays within 120 columns with the widest figures, and is plain text', (
     throughputMBps: 10_660.5,
     slowdown: -0.9999,
     faults: { ...faulting.faults, pages: 1_000_000 },
+    guestFaults: 0,
     faultLatencyNs: { p50: 999_900, p99: 999_900, max: 999_900 },
     pinnedBytesPeak: 1023.9 * 2 ** 20,
     residentBytesPeak: 1023.9 * 2 ** 20,

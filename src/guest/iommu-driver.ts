@@ -59,7 +59,7 @@ export class IommuDriver {
   #pool: number;
   readonly #poolEnd: number;
   #stopped = false;
-  #groups = 0;
+  #pages = 0;
 
   private constructor(options: IommuDriverOptions) {
     const { memory, scheduler } = options;
@@ -86,9 +86,9 @@ export class IommuDriver {
     return driver;
   }
 
-  /** Groups that the guest served. */
-  get groups(): number {
-    return this.#groups;
+  /** Pages that the guest mapped because the device asked for them. */
+  get pages(): number {
+    return this.#pages;
   }
 
   /** What the device must say to reach a guest-physical address. */
@@ -110,7 +110,7 @@ export class IommuDriver {
     this.#stopped = true;
     this.#faulted.wakeAll();
     yield* iommu.detach();
-    log.info({ event: 'guest.unmapped', groups: this.#groups });
+    log.info({ event: 'guest.unmapped', pages: this.#pages });
   }
 
   *#writeContext(): Steps {
@@ -156,7 +156,6 @@ export class IommuDriver {
   *#answer(cookie: number, good: boolean): Steps {
     const { groupNs, iommu } = this.#options;
     if (groupNs > 0) yield groupNs;
-    this.#groups += 1;
     yield* iommu.respond(cookie, good);
   }
 
@@ -169,6 +168,7 @@ export class IommuDriver {
     const mapped = known && this.#table.isMapped(iova);
     log.debug({ event: 'guest.fault', address, write, known, mapped });
     if (!known || mapped) return known;
+    this.#pages += 1;
     if (mapNs > 0) yield mapNs;
     yield* this.#table.map(iova, memory.base + offset, GUEST_PAGE_BYTES);
     return true;

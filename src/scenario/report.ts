@@ -22,6 +22,8 @@ export interface RunReport {
   /** Part of the static run's throughput that was lost: 1 - throughput / static throughput; null without a static run. */
   readonly slowdown: number | null;
   readonly faults: FaultCounters;
+  /** Pages that the guest mapped at its own stage of translation because the device asked for them. */
+  readonly guestFaults: number;
   /** From the device's request to the answer, one sample for each group; 0 when there was none. */
   readonly faultLatencyNs: LatencySummary;
   readonly pinnedBytesPeak: number;

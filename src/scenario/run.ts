@@ -49,6 +49,7 @@ const PREMAP_POLICIES = {
 /** What the guest tells of its run as it goes, so that a run that breaks off still has figures. */
 interface Progress {
   readyNs: number;
+  guestFaults: number;
   result: WorkloadResult | null;
   failure: string | null;
 }
@@ -69,7 +70,7 @@ export function checkMemory(scenario: Scenario, input?: Uint8Array): void {
 /** Runs to the end, closes everything and checks what must hold then. Scenario and mode decide all; see `RunOptions`. */
 export function runScenario(scenario: Scenario, mode: Mode, options: RunOptions): RunOutcome {
   const machine = options.createMachine({ scenario, mode, logs: options.logs });
-  const seen: Progress = { readyNs: 0, result: null, failure: null };
+  const seen: Progress = { readyNs: 0, guestFaults: 0, result: null, failure: null };
   try {
     const { scheduler } = machine;
     const main = scheduler.spawn('vmm', runMachine(scenario, mode, machine, options, seen));
@@ -121,6 +122,7 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
     });
     yield* device.stop();
     if (iommu !== null) yield* iommu.stop();
+    seen.guestFaults = iommu?.pages ?? 0;
   } catch (error) {
     if (!(error instanceof VmmError)) throw error;
     seen.failure = error.message;
@@ -189,6 +191,7 @@ function report(mode: Mode, machine: Machine, seen: Progress): RunReport {
     throughputMBps: throughputMBps(result?.bytes ?? 0, result?.virtualNs ?? 0),
     slowdown: null,
     ...machineFigures(machine.counters()),
+    guestFaults: seen.guestFaults,
     output: {
       sha256: result?.output.sha256 ?? null,
       keyHex: result?.output.keyHex ?? null,

@@ -85,15 +85,18 @@ describe.each(['static', 'stall', 'pri'] as const)('nested, %s: the guest transl
     // The host's stage faults as without the guest's, for the tables that are not pinned lie in the first 64 KiB.
     expect(nested.faults).toMatchObject({ pages: mode === 'static' ? 0 : pages, invalid: 0, failed: 0 });
     expect(nested.virtualNs).toBeGreaterThan(alone.virtualNs);
+    // The guest's pages are of 4 KiB, whatever the host's are.
+    const guestPages = sets.includes('iommu.granule=64KiB') ? 1024 + 1 : pages;
+    expect([alone.guestFaults, nested.guestFaults]).toEqual([0, mode === 'static' ? 0 : guestPages]);
     const pool = mode === 'static' ? 16 * 2 ** 20 : 2 ** 16;
     expect(nested.pinnedBytesPeak).toBe(pool);
   });
 
   test('little host memory, swap and a residency limit: tables of the guest are taken away too', () => {
-    const sets = ['workload.times=3', 'workload.messageLength=6MiB', 'guest.memory=64MiB', 'iommu.nested=true'];
+    const sets = ['workload.times=2', 'workload.messageLength=6MiB', 'guest.memory=64MiB', 'iommu.nested=true'];
     const tight = ['host.memory=16MiB', 'host.swap=64MiB', 'vfio.residencyLimit=1MiB'];
-    const roomy = run(series(...sets, 'host.memory=256MiB'), mode);
     if (mode === 'static') return;
+    const roomy = run(series(...sets, 'host.memory=256MiB'), mode);
     const squeezed = run(series(...sets, ...tight), mode);
     expect(squeezed.output.sha256).toBe(roomy.output.sha256);
     expect(squeezed.faults.pages).toBeGreaterThan(roomy.faults.pages);
