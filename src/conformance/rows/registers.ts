@@ -1,5 +1,4 @@
 /** Chapter 6: every register by the fact tables: where it is, what its bits do, what guards it (IHI 0070 §6.2, §6.3). */
-
 import type { Bench } from '../bench/bench.ts';
 import { ALL_REGISTERS, addressBits, holds, offsetOf } from '../bench/registers.ts';
 import { maskOf } from '../bits.ts';

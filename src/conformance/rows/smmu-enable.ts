@@ -1,5 +1,4 @@
 /** Chapters 3 and 6: the switches of CR0, and what traffic meets while the SMMU is off (IHI 0070 §3.11, §6.3.9, §6.3.14). */
-
 import { Completion } from '../../hw/pcie/tlp.ts';
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
 import { addressBits } from '../bench/registers.ts';

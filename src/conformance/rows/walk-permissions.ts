@@ -5,11 +5,12 @@ import type { CdValues, SteValues } from '../bench/streams.ts';
 import { BIT, LEAF_1, LEAF_2, type Tables } from '../bench/tables.ts';
 import type { AccessOptions } from '../bench/traffic.ts';
 import { equal } from '../check.ts';
-import { CONTIGUOUS, PERMISSIONS, S2AP, S2XN } from '../facts/descriptors.ts';
+import { PERMISSIONS, S2AP, S2XN } from '../facts/descriptors.ts';
 import { type Row, row } from '../row.ts';
 import type { FeatureValues } from '../subject.ts';
 
 const ACCESSES = { R: {}, W: { write: true }, X: { execute: true } } as const;
+
 type Letter = keyof typeof ACCESSES;
 
 /** Every kind of access by both privileges; what the page permits, as `privileged/unprivileged`. */
@@ -65,6 +66,7 @@ const EL2 = [
   { AP: 0b01, XN: 0, WXN: 1, all: 'RW' },
   { AP: 0b11, XN: 0, WXN: 1, all: 'RX' },
 ] as const;
+
 const oneLevel: Row[] = EL2.map(({ AP, XN, WXN, all }) =>
   row(
     'D8.4.1.2',
@@ -88,6 +90,7 @@ interface Hierarchy {
   readonly without: string;
   readonly expected: string;
 }
+
 const HIERARCHY: readonly Hierarchy[] = [
   { name: 'aptable-0', bits: 0n, what: 'APTable=0b00', leaf: leafOf(0b01, 1, 1), without: 'RW/RW', expected: 'RW/RW' },
   {
@@ -125,6 +128,7 @@ const HIERARCHY: readonly Hierarchy[] = [
     expected: 'R/R',
   },
 ];
+
 const hierarchy: Row[] = HIERARCHY.flatMap(({ name, bits, what, leaf, without, expected }) => [
   ...[0, 1, 2].map((level) =>
     row('D8.4.1.2', `${name}-level-${level}`, `${what} in the level ${level} table descriptor: ${expected}`, (b) => {
@@ -199,6 +203,7 @@ interface Switch {
   readonly ste?: SteValues;
   readonly section?: string;
 }
+
 const SWITCHES: readonly Switch[] = [
   {
     name: 'pan-user-page',
@@ -286,6 +291,7 @@ const SWITCHES: readonly Switch[] = [
     title: 'UWXN is ignored with VMSAv8-64 tables',
   },
 ];
+
 const switches: Row[] = SWITCHES.map(({ name, cd, leaf, expected, title, features, ste }) =>
   row(
     '5.4',
@@ -329,6 +335,7 @@ const e0pd: Row[] = [
 
 /** Stage 2 (Tables D8-76, D8-78). Data access knows no privilege. */
 const stage2Leaf = (s2ap: number, xn = 0b10): bigint => (LEAF_2 & ~0xc0n) | (BigInt(s2ap) << 6n) | (BigInt(xn) << 53n);
+
 const stage2: Row[] = [
   ...S2AP.map(({ value, access }) =>
     row('D8.4.2', `s2ap-${value}`, `S2AP=${binary(value)}: ${access || 'no'} data access by either privilege`, (b) => {
@@ -377,6 +384,7 @@ const BOTH = [
   { name: 'stage-1-xn', leaf: leafOf(0b11, 1, 1), s2: stage2Leaf(0b11, 0), expected: 'R/R' },
   { name: 'both', leaf: leafOf(0b11), s2: stage2Leaf(0b11, 0), expected: 'RX/RX' },
 ] as const;
+
 const both: Row[] = [
   ...BOTH.map(({ name, leaf, s2, expected }) =>
     row('D8.4', `nested-${name}`, `nested, ${name.replaceAll('-', ' ')}: ${expected}`, (b) => {
@@ -434,6 +442,7 @@ const noOverrides: Row[] = [
 
 /** Stage 1 walks and CD fetches to Device memory of stage 2: S2PTW (§5.2). */
 const DEVICE = LEAF_2 & ~0x3cn;
+
 const walks: Row[] = [
   ...[
     { S2PTW: 0, ending: 'done' },
@@ -467,28 +476,6 @@ const walks: Row[] = [
   ),
 ];
 
-/** Contiguous groups: every entry translates to its own page (D8.7.1). */
-const contiguous: Row[] = CONTIGUOUS.map(({ granule, level, entries }) =>
-  row(
-    'D8.7.1',
-    `contiguous-${granule}-${level}`,
-    `${granule} level ${level}: ${entries} contiguous entries, each to its own output`,
-    (b) => {
-      b.start();
-      const { lower } = b.stage1({ granule });
-      const bytes = lower.leafBytes(level);
-      const group = bytes * entries;
-      const va = Math.floor(0x5234_5600_0000 / group) * group;
-      const pa = Math.max(group, Math.ceil(0x1_0000_0000 / group) * group);
-      for (let n = 0; n < entries; n++) lower.map(va + n * bytes, pa + n * bytes, LEAF_1 | BIT.CONTIGUOUS, level);
-      for (const n of [0, 1, entries - 1, Math.floor(entries / 2)]) {
-        b.reaches({ va: va + n * bytes + 0x38 }, pa + n * bytes + 0x38);
-      }
-    },
-    { features: { OAS: 5 } },
-  ),
-);
-
 export const walkPermissionRows: readonly Row[] = [
   ...table,
   ...oneLevel,
@@ -501,5 +488,4 @@ export const walkPermissionRows: readonly Row[] = [
   ...overrides,
   ...noOverrides,
   ...walks,
-  ...contiguous,
 ];
