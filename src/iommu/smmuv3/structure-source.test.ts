@@ -1,7 +1,7 @@
 /** A slot that held another structure before answers as a fresh one does, whatever the two are. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Field } from '../../layout/field.ts';
+import { Field } from '../../layout/field.ts';
 import { encode, type Values } from '../../layout/struct.ts';
 import { CD } from '../spec/cd.layout.ts';
 import { STE } from '../spec/ste.layout.ts';
@@ -44,18 +44,48 @@ const CONTEXT: Partial<Values<typeof CD>> = {
   TTB1: 0x4050_0000 / 16,
 };
 
-/** Structures near `base`: some fields changed, to values of every size. */
-function near<T extends object>(layout: T, base: Partial<Record<string, number>>): fc.Arbitrary<DataView> {
-  const fields = Object.values(layout).filter(
-    (value): value is Field => typeof value === 'object' && 'lsb' in value && (value as Field).lsb < 256,
+const STEPS = 6;
+
+const fieldsOf = (layout: object): Field[] =>
+  Object.values(layout).filter((value): value is Field => value instanceof Field && value.lsb < 256);
+
+/** A field and a value for it, of any size. */
+function changeOf(layout: object): fc.Arbitrary<readonly [Field, number]> {
+  return fc.constantFrom(...fieldsOf(layout)).chain((field) =>
+    fc
+      .integer({ min: 0, max: field.width })
+      .chain((bits) => fc.integer({ min: 0, max: 2 ** bits - 1 }))
+      .map((value) => [field, value] as const),
   );
-  const change = fc.constantFrom(...fields).chain((field) => {
-    const sizes = fc.integer({ min: 0, max: field.width }).map((bits) => 2 ** bits - 1);
-    return sizes.chain((max) => fc.integer({ min: 0, max }).map((value) => [field.name, value] as const));
-  });
+}
+
+/** Structures near `base`: some fields changed. */
+function near(layout: object, base: Partial<Record<string, number>>): fc.Arbitrary<DataView> {
   return fc
-    .array(change, { maxLength: 8 })
-    .map((changes) => encode(layout as never, { ...base, ...Object.fromEntries(changes) } as never));
+    .array(changeOf(layout), { maxLength: 8 })
+    .map((changes) =>
+      encode(
+        layout as never,
+        { ...base, ...Object.fromEntries(changes.map(([{ name }, value]) => [name, value])) } as never,
+      ),
+    );
+}
+
+/** Structures that follow each other in a slot: many differ from the one before in one field alone. */
+function row(layout: object, structures: fc.Arbitrary<DataView>): fc.Arbitrary<DataView[]> {
+  const step = fc.tuple(structures, changeOf(layout), fc.nat(2));
+  return fc.array(step, { minLength: STEPS, maxLength: STEPS }).map((steps) => {
+    let before: DataView | undefined;
+    return steps.map(([other, [field, value], fresh]) => {
+      let view = other;
+      if (fresh > 0 && before !== undefined) {
+        view = new DataView(before.buffer.slice(0));
+        field.set(view, 0, value);
+      }
+      before = view;
+      return view;
+    });
+  });
 }
 
 const streams = fc.oneof(
@@ -109,9 +139,10 @@ function descriptorOf({ illegal, A, R, S, context }: ContextDescriptor) {
 test.each(FEATURES)('an STE after others in its slot: %j', (options) => {
   const features = featuresOf(options);
   fc.assert(
-    fc.property(fc.array(fc.tuple(streams, controls), { minLength: 2, maxLength: 5 }), (steps) => {
+    fc.property(row(STE, streams), fc.array(controls, { minLength: STEPS, maxLength: STEPS }), (views, switches) => {
       const used = new StreamConfiguration();
-      for (const [view, control] of steps) {
+      for (const [step, view] of views.entries()) {
+        const control = switches[step % 2 === 0 ? step : step - 1] ?? new Control();
         const fresh = new StreamConfiguration();
         used.decode(view, 0, features, control);
         fresh.decode(view, 0, features, control);
@@ -125,21 +156,36 @@ test.each(FEATURES)('an STE after others in its slot: %j', (options) => {
 test.each(FEATURES)('a CD after others in its slot, reached through any STE: %j', (options) => {
   const features = featuresOf(options);
   fc.assert(
-    fc.property(fc.array(fc.tuple(streams, contexts, fc.nat(1)), { minLength: 2, maxLength: 5 }), (steps) => {
+    fc.property(row(STE, streams), row(CD, contexts), fc.nat(2 ** STEPS - 1), (steViews, views, slotBits) => {
       const slots = [new StreamConfiguration(), new StreamConfiguration()];
       const used = new ContextDescriptor();
-      for (const [stream, view, slot] of steps) {
-        const through = slots[slot] ?? new StreamConfiguration();
-        through.decode(stream, 0, features, new Control());
+      for (const [step, view] of views.entries()) {
+        const through = slots[(slotBits >> step) & 1] ?? new StreamConfiguration();
+        through.decode(steViews[step] ?? view, 0, features, new Control());
         if (through.illegal || through.aborts || !through.stage1) continue;
         const fresh = new ContextDescriptor();
         used.decode(view, 0, through, features);
         fresh.decode(view, 0, through, features);
         expect(descriptorOf(used)).toEqual(descriptorOf(fresh));
+        if (used.illegal) continue;
+        expect(used.context.vmid).toBe(through.vmid);
+        expect(used.context.stage2).toBe(through.withoutStage1.stage2);
       }
     }),
     { numRuns: 400, seed: 2 },
   );
+});
+
+test('the same CD is ILLEGAL or not as S1STALLD of the STE says', () => {
+  const features = featuresOf();
+  const view = encode(CD, { ...CONTEXT, S: 1 });
+  const stream = new StreamConfiguration();
+  const used = new ContextDescriptor();
+  for (const S1STALLD of [0, 1, 0]) {
+    stream.decode(encode(STE, { ...NESTED, S1STALLD }), 0, features, new Control());
+    used.decode(view, 0, stream, features);
+    expect(used.illegal).toBe(S1STALLD === 1);
+  }
 });
 
 test('the generators reach legal and ILLEGAL structures alike', () => {
