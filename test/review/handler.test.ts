@@ -26,6 +26,10 @@ test('H1 bits are tested by name: a bitmap that sets, tests, clears and finds ra
   expect([bitmap.count(), bitmap.findNextSet(40)]).toEqual([10, 100]);
 });
 
+/** Enough faults that the tick of the processor's account does not matter. */
+const ROUNDS = 8;
+const PAGES_PER_ROUND = 1024;
+
 describe('H2 from a fault to its mappings', () => {
   test('H2 exhibit: a tree of all groups of the host, searched under one mutex', () => {
     const cost = (others: number): number => {
@@ -74,20 +78,21 @@ describe('H2 from a fault to its mappings', () => {
 
   test('H2 ours: real time per fault stays where it is from 1 to 4096 groups', () => {
     const boards = [1, 4096].map((groups) => {
-      const board = demand(2048, { groups });
+      const board = demand(ROUNDS * PAGES_PER_ROUND, { groups });
       for (let group = 2; group <= groups; group++) board.openContainer(group, board.thread());
       return board;
     });
-    const best = boards.map(() => Number.POSITIVE_INFINITY);
-    for (let round = 0; round < 8; round++) {
+    const spent = boards.map(() => 0);
+    for (let round = 0; round < ROUNDS; round++) {
       for (const [index, board] of boards.entries()) {
         const start = cpuMicroseconds();
-        for (let page = 0; page < 256; page++) board.run(board.device.access(FIRST + round * 256 + page, true));
-        best[index] = Math.min(best[index] ?? 0, cpuMicroseconds() - start);
+        const first = FIRST + round * PAGES_PER_ROUND;
+        for (let page = 0; page < PAGES_PER_ROUND; page++) board.run(board.device.access(first + page, true));
+        spent[index] = (spent[index] ?? 0) + cpuMicroseconds() - start;
       }
     }
     // Searching 4096 groups one by one would cost hundreds of times as much; processor time does not count a busy machine.
-    expect((best[1] ?? 0) / (best[0] ?? 1)).toBeLessThan(4);
+    expect((spent[1] ?? 0) / (spent[0] ?? 1)).toBeLessThan(4);
   });
 });
 
@@ -351,5 +356,6 @@ describe('H10 what a response says', () => {
 });
 
 function cpuMicroseconds(): number {
-  return process.cpuUsage().user;
+  const { user, system } = process.cpuUsage();
+  return user + system;
 }
