@@ -6,6 +6,8 @@ import { equal } from '../check.ts';
 import { CERROR } from '../facts/commands.ts';
 import { type Row, row } from '../row.ts';
 
+const COMMAND_SECTIONS = { TLBI_NH_VA: '4.4.2.4', TLBI_NH_VAA: '4.4.2.3' } as const;
+
 /** Table descriptors: Leaf=0 reaches them (§4.4.2.4). */
 const tables: Row[] = [0, 1, 2].flatMap((level) =>
   (['stage 1', 'stage 2'] as const).map((stage) =>
@@ -56,6 +58,37 @@ const blocks: Row[] = GRANULES.map((granule) =>
     b.aborts({ va });
     b.aborts({ va: va + 0x40 });
   }),
+);
+
+/** Both halves of the address space: what an invalidation names, and its double in the other half. */
+const UPPER = 0xffff_0000_0000_0000n | BigInt(VA);
+const halves: Row[] = (['lower', 'upper'] as const).flatMap((half) =>
+  (['TLBI_NH_VA', 'TLBI_NH_VAA', 'range'] as const).map((command) =>
+    row(
+      command === 'range' ? '4.4.1.1' : COMMAND_SECTIONS[command],
+      `${command}-${half}`,
+      `${command === 'range' ? 'a range' : `CMD_${command}`} of the ${half} half removes entries of that half`,
+      (b) => {
+        if (command === 'range') b.needs({ RIL: 1 });
+        b.start();
+        const { lower, upper } = b.stage1({ cd: { ASID }, upper: true });
+        const [wanted, other] = half === 'lower' ? [lower, upper] : [upper, lower];
+        lower.map(VA, PAGE);
+        upper.map(UPPER, PAGE + 0x9000);
+        b.reaches({ va: VA }, PAGE);
+        b.reaches({ va: UPPER }, PAGE + 0x9000);
+        for (const tables of [wanted, other]) tables.set(VA, 3, 0n);
+        const Address = half === 'lower' ? VA / 4096 : UPPER >> 12n;
+        if (command === 'range') b.commands.run('TLBI_NH_VA', { ASID, Address, TG: 1, NUM: 1 });
+        else b.commands.run(command, { ...(command === 'TLBI_NH_VA' ? { ASID } : {}), Address });
+        b.commands.sync();
+        b.aborts({ va: half === 'lower' ? VA : UPPER });
+        b.events.take();
+        if (half === 'lower') b.keeps({ va: UPPER }, PAGE + 0x9000);
+        else b.keeps({ va: VA }, PAGE);
+      },
+    ),
+  ),
 );
 
 const TG: Readonly<Record<Granule, number>> = { '4KB': 1, '16KB': 2, '64KB': 3 };
@@ -190,4 +223,4 @@ const ranges: Row[] = [
   ),
 ];
 
-export const tlbRangeRows: readonly Row[] = [...tables, ...blocks, ...ranges];
+export const tlbRangeRows: readonly Row[] = [...tables, ...blocks, ...halves, ...ranges];
