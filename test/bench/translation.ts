@@ -26,11 +26,12 @@ import {
 } from '../support/smmu-board.ts';
 import { type Line, line, nanoseconds } from './measure.ts';
 
-const LOG2_STREAMS = 12;
+/** More streams than the caches of STEs (256) and CDs (512) hold: each look-up in turn misses both. */
+const LOG2_STREAMS = 10;
 const STREAMS = 2 ** LOG2_STREAMS;
 const EVENT_QUEUE_LOG2 = 10;
-/** More than the TLB holds, so that every access in this order misses it. */
-const COLD_PAGES = 2 ** 16;
+/** Twice what the TLB holds (8192), so that every access in this order misses it. */
+const COLD_PAGES = 2 ** 14;
 const HOT_PAGES = 4096;
 const FIRST_PAGE = 0x10_0000;
 const TARGET_PAGE = 0x4_8000;
