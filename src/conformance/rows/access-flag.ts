@@ -236,6 +236,26 @@ const dirty: Row[] = STAGES.flatMap((stage) => [
   ),
 ]);
 
+/** Big-endian descriptors are updated as they lie in memory. */
+const bigEndian: Row[] = STAGES.map((stage) =>
+  row(
+    '3.13.2',
+    `${stage.name}-big-endian`,
+    `${stage.name}, big-endian tables: a write sets AF and makes the page dirty, and nothing else`,
+    (b) => {
+      b.start();
+      const tables = stage.stream(b, { HA: 1, HD: 1 }).map(VA, PAGE, (stage.clean & ~BIT.AF) | BIT.DBM);
+      const before = tables.get(VA, 3);
+      b.reaches({ va: VA, write: true }, PAGE);
+      const after = tables.get(VA, 3);
+      equal('writable', stage.writable(after), true);
+      equal('all but AF and the permission', after & ~0x480n, (before | BIT.AF) & ~0x480n);
+      equal('AF', (after & BIT.AF) !== 0n, true);
+    },
+    { features: { ...HTTU_2.features, TTENDIAN: 0b11 } },
+  ),
+);
+
 /** What only stage 1 has: the hierarchy, privileges, PAN. */
 const stage1Only: Row[] = [
   row(
@@ -411,4 +431,11 @@ const off: Row[] = [
   ),
 ];
 
-export const accessFlagRows: readonly Row[] = [...accessFlag, ...dirty, ...stage1Only, ...twoStages, ...off];
+export const accessFlagRows: readonly Row[] = [
+  ...accessFlag,
+  ...dirty,
+  ...bigEndian,
+  ...stage1Only,
+  ...twoStages,
+  ...off,
+];

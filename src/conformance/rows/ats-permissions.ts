@@ -169,7 +169,8 @@ const sizes: Row[] = [
     (b) => {
       b.start();
       b.stage1({ ste: EATS_FULL }).lower.map(VA, PAGE);
-      maps(answers(b, { va: VA, length: 512 }, 'Success RW'), VA, PAGE, 1);
+      // The second answer may come from what the first left in the TLB.
+      for (const va of [VA, VA]) maps(answers(b, { va, length: 512 }, 'Success RW'), va, PAGE, 1);
     },
     { features: ATS },
   ),
@@ -180,10 +181,12 @@ const sizes: Row[] = [
     (b) => {
       b.start();
       b.stage1({ ste: EATS_FULL }).lower.map(VA, PAGE, LEAF_1, 2);
-      const at = VA + 5 * 4096;
-      const answer = answers(b, { va: at, length: 512 }, 'Success RW');
-      if (answer.pages > 512) throw new Mismatch('size in pages', 'at most 512', String(answer.pages));
-      maps(answer, at, PAGE + 5 * 4096, answer.pages);
+      for (const n of [5, 5, 7]) {
+        const answer = answers(b, { va: VA + n * 4096, length: 512 }, 'Success RW');
+        const sensible = answer.pages >= 1 && answer.pages <= 512 && Number.isInteger(Math.log2(answer.pages));
+        if (!sensible) throw new Mismatch('size in pages', 'a power of two, at most 512', String(answer.pages));
+        maps(answer, VA + n * 4096, PAGE + n * 4096, answer.pages);
+      }
     },
     { features: ATS },
   ),

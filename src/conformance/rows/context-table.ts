@@ -213,7 +213,7 @@ const level1: Row[] = TWO_LEVEL.flatMap((fmt) => [
     const pointer = b.ram.allocate(0x1000);
     b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: pointer / 64, S1CDMax: 4, S1Fmt: fmt });
     b.ram.write64(pointer, (1n << BigInt(addressBits(b.features))) | 1n);
-    b.faults({ va: VA, pasid: 3 }, 'C_BAD_SUBSTREAMID');
+    for (const pasid of [0, 3]) b.faults({ va: VA, pasid }, 'C_BAD_SUBSTREAMID');
   }),
   row('7.3.10', `l1cd-abort-fmt-${fmt}`, `S1Fmt=${fmt}: an abort on the fetch of an L1CD is F_CD_FETCH`, (b) => {
     b.needs({ CD2L: 1, SSIDSIZE: Math.max(b.feature('SSIDSIZE'), 12) });

@@ -217,6 +217,9 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     inconsistent('64KB', 2, 47),
     inconsistent('64KB', 3, 34),
     inconsistent('64KB', 1, 42),
+    // Fewer address bits than the start level is for (DDI 0487 J1, AArch64.S2InvalidSL).
+    { ...inconsistent('4KB', 0, 40), features: { OAS: 2 }, name: '4KB-level-0-oas-40' },
+    { ...inconsistent('16KB', 1, 40), features: { OAS: 2 }, name: '16KB-level-1-oas-40' },
     { base: 'stage 2', granule: '64KB', ste: { S2SL0: 0b11 }, name: '64KB-reserved' },
     {
       base: 'stage 2',

@@ -171,6 +171,22 @@ const ranges: Row[] = [
       ),
     ),
   ),
+  row(
+    '4.4.1.1',
+    'ttl-1-16KB-reserved',
+    'TTL=1, 16KB, DS=0: reserved, treated as TTL=0: entries of any level go',
+    (b) => {
+      b.start();
+      const { lower } = b.stage1({ granule: '16KB', cd: { ASID } });
+      lower.map(VA, PAGE);
+      b.reaches({ va: VA }, PAGE);
+      lower.set(VA, 3, 0n);
+      b.commands.run('TLBI_NH_VA', { ASID, Address: VA / 4096, TG: TG['16KB'], TTL: 1, NUM: 1 });
+      b.commands.sync();
+      b.aborts({ va: VA });
+    },
+    { features: { RIL: 1, DS: 0, VAX: 0, OAS: 5 } },
+  ),
   ...(['TLBI_NH_VA', 'TLBI_NH_VAA', 'TLBI_S2_IPA', 'TLBI_EL2_VA', 'TLBI_EL2_VAA'] as const).map((command) =>
     row(
       '4.4.1.1',

@@ -9,6 +9,7 @@ import { type Row, row } from '../row.ts';
 import type { FeatureValues } from '../subject.ts';
 import { NOWHERE } from '../subject.ts';
 
+const NARROW: FeatureValues = { OAS: 5 };
 const WIDE: FeatureValues = { OAS: 6, VAX: 1, DS: 1 };
 
 /** Output address bits of a leaf, one by one, and those of 52-bit descriptors. */
@@ -216,6 +217,53 @@ const sizes: Row[] = [
   ),
 ];
 
+/** A stage 1 table at IPA bits that only large IPA spaces have. */
+const HIGH_IPA = 0x8123_4560_0000;
+function highTable(b: Bench, leaf: bigint | null): void {
+  b.start();
+  const { tables, fields } = b.stage2Tables({ inputBits: 48, startLevel: 0 });
+  b.identity(tables);
+  const lower = b.tables({ inputBits: 39 }).map(VA, PAGE);
+  if (leaf !== null) tables.map(HIGH_IPA, lower.base, leaf);
+  const cd = b.newCd({ ...b.cdFields(lower, null), TTB0: ttb(HIGH_IPA) });
+  b.ste({ Config: 0b111, ...fields, S1ContextPtr: cd / 64 });
+}
+const HIGH_RECORD = { S2: 1, CLASS: CLASS_VALUE.TT, IPA: HIGH_IPA / 4096 };
+const HIGH_NEEDS = { features: { ...NARROW, S1P: 1, S2P: 1 } };
+
+const highTables: Row[] = [
+  row(
+    'D8.2',
+    'high-table',
+    'nested: a stage 1 table at IPA 0x8123_4560_0000 is reached through stage 2',
+    (b) => {
+      highTable(b, LEAF_2);
+      b.reaches({ va: VA }, PAGE);
+    },
+    HIGH_NEEDS,
+  ),
+  row(
+    '7.3.13',
+    'high-table',
+    'nested: stage 2 maps nothing at IPA 0x8123_4560_0000, where the stage 1 table is',
+    (b) => {
+      highTable(b, null);
+      b.faults({ va: VA }, 'F_TRANSLATION', HIGH_RECORD);
+    },
+    HIGH_NEEDS,
+  ),
+  row(
+    '7.3.16',
+    'high-table',
+    'nested: stage 2 lets nobody read at IPA 0x8123_4560_0000, where the stage 1 table is',
+    (b) => {
+      highTable(b, LEAF_2 & ~0xc0n);
+      b.faults({ va: VA }, 'F_PERMISSION', { ...HIGH_RECORD, TTRnW: 1 });
+    },
+    HIGH_NEEDS,
+  ),
+];
+
 /** Input ranges, sign extension, TBI (§3.4.1). */
 interface RangeCase {
   readonly name: string;
@@ -376,4 +424,11 @@ const endianness: Row[] = [
   ),
 ];
 
-export const walkAddressRows: readonly Row[] = [...outputs, ...sizes, ...inputs, ...basesRows, ...endianness];
+export const walkAddressRows: readonly Row[] = [
+  ...outputs,
+  ...sizes,
+  ...highTables,
+  ...inputs,
+  ...basesRows,
+  ...endianness,
+];
