@@ -1,5 +1,5 @@
 /**
- * Commands of the Non-secure queue: opcodes, fields, what they need (IHI 0070 chapter 4). The text at hand has no command
+ * Commands of the Non-secure queue: opcodes, fields, what they need (IHI 0070 chapter 4). The text we have lost its command
  * figures; positions are those that Linux, QEMU and gem5 agree on.
  */
 import type { FeatureCondition, FieldFact } from './fact.ts';
