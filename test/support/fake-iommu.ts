@@ -47,6 +47,8 @@ export class FakeDomain implements IommuDomain {
   readonly tableBytes = 0;
   readonly scheduler: Scheduler;
   readonly devices = new Set<FakeDevice>();
+  /** Guests' stages over this one. */
+  readonly children = new Set<FakeDomain>();
   handler: FaultHandler | null = null;
   flushNs = 100;
   flushes = 0;
@@ -109,6 +111,8 @@ export class FakeDomain implements IommuDomain {
     const ranges = [...(gather as FakeGather).ranges];
     if (this.flushNs > 0) yield this.flushNs;
     for (const device of this.devices) device.invalidate(ranges);
+    // What they cache goes by the addresses of the guest, which nobody knows here.
+    for (const child of this.children) for (const device of child.devices) device.cache.clear();
   }
 
   newGather(): Gather {
@@ -125,6 +129,11 @@ export class FakeDomain implements IommuDomain {
 
   setFaultHandler(handler: FaultHandler | null): void {
     this.handler = handler;
+  }
+
+  /** Whose handler serves a fault on a page. */
+  faultsAt(_page: number): FakeDomain {
+    return this;
   }
 
   /** Blocks and pages in the table, by size. */
@@ -238,13 +247,18 @@ export class FakeIommu implements Iommu {
     return this.#pending.size;
   }
 
+  /** One that nobody has. */
+  protected number(): number {
+    return this.#next++;
+  }
+
   checkLive(physical: number, device: FakeDevice, page: number): void {
     if (!this.#isLive(physical / 4096)) throw new Error(`${device.name} reaches a freed page through page ${page}`);
   }
 
   /** Delivers a group of faults as the driver would, and waits for the answer. */
   *fault(device: FakeDevice, page: number, write: boolean, more: readonly number[] = []): Steps<FaultResponse> {
-    const { domain } = device;
+    const domain = device.domain?.faultsAt(page);
     if (domain?.handler == null) return FaultResponse.INVALID;
     const pages = [page, ...more].map((each) => ({
       page: each,
@@ -276,15 +290,18 @@ export class FakeIommu implements Iommu {
 
   freeDomain(domain: IommuDomain): void {
     const fake = domain as FakeDomain;
-    if (fake.devices.size > 0) throw new Error('a domain with devices is freed');
+    if (!this.domains.has(fake)) throw new Error('a domain is freed twice');
+    if (fake.devices.size + fake.children.size > 0) throw new Error('a domain in use is freed');
     if (SIZES.some((bytes) => fake.leafCount(bytes) > 0)) throw new Error('a domain with mappings is freed');
     this.domains.delete(fake);
+    for (const other of this.domains) other.children.delete(fake);
   }
 
   *attach(domain: IommuDomain, device: IommuDevice): Steps<number> {
     const fake = device as FakeDevice;
     yield 10;
     if (this.refuseAttach === fake) return Errno.ENODEV;
+    if (fake.domain !== null) return Errno.EBUSY;
     fake.domain = domain as FakeDomain;
     fake.domain.devices.add(fake);
     return Errno.OK;

@@ -9,10 +9,13 @@ import type { Type1 } from '../../src/vfio/type1.ts';
 import { DmaMap, DmaUnmap, Extension, Ioctl } from '../../src/vfio/uapi.layout.ts';
 import { Vfio } from '../../src/vfio/vfio.ts';
 import { FakeDevice, FakeIommu } from './fake-iommu.ts';
+import { FakeNestingIommu } from './fake-nesting.ts';
 import { type HostFixtureOptions, hostFixture } from './host.ts';
 
 export interface VfioFixtureOptions extends HostFixtureOptions {
   readonly blocks?: boolean;
+  /** The IOMMU lets guests translate first. */
+  readonly nesting?: boolean;
   readonly devices?: number;
   readonly groups?: number;
   readonly lockLimitBytes?: number | null;
@@ -74,7 +77,8 @@ export class FakeBackend implements DeviceBackend {
 export function vfioFixture(options: VfioFixtureOptions = {}) {
   const fixture = hostFixture(options);
   const { host, scheduler, latency, log, invariants } = fixture;
-  const iommu = new FakeIommu(scheduler, (page) => host.allocator.isPageLive(page), options.blocks ?? true);
+  const Kind = options.nesting === true ? FakeNestingIommu : FakeIommu;
+  const iommu: FakeIommu = new Kind(scheduler, (page) => host.allocator.isPageLive(page), options.blocks ?? true);
   const vfio = new Vfio({
     scheduler,
     iommu,
