@@ -107,6 +107,42 @@ export interface Translation {
   readonly size: number;
 }
 
+/** Told which ranges hardware saw written; called for adjacent leaves one by one. */
+export interface WrittenRanges {
+  noteWritten(iova: number, size: number): void;
+}
+
+/**
+ * Dirty state that the IOMMU keeps in the page table by itself. A page is dirty once a device was let write it, or was
+ * granted writing by ATS: what the device does with its grant the IOMMU does not see.
+ */
+export interface DirtyTracking {
+  /** Tracking is on. */
+  readonly enabled: boolean;
+  /**
+   * Turns tracking on: from the flush of `gather` on, everything mapped is clean until it is written, page by page, as is
+   * what is mapped later. -ENOMEM without memory to split blocks into pages; then tracking is as it was.
+   */
+  enable(gather: Gather): Errno;
+  /** Turns tracking off: nothing is noted of what is mapped from now on. */
+  disable(): void;
+  /**
+   * Tells `written` which pages of `[iova, iova + size)` are dirty, and makes them clean. Until `gather` is flushed they
+   * may be written unseen, by translations cached before: such a write belongs to what was told. -EINVAL off the granule
+   * or while tracking is off.
+   */
+  readAndClear(iova: number, size: number, written: WrittenRanges, gather: Gather): Errno;
+}
+
+/** The mark of access that the IOMMU sets by itself in each leaf that a device uses. What is mapped begins marked. */
+export interface AccessTracking {
+  /**
+   * Clears the mark of the leaf that holds `iova`: the leaf's size in bytes if it was marked, else 0. It is not set again
+   * by what goes through a translation cached before the flush of `gather`.
+   */
+  testAndClear(iova: number, gather: Gather): number;
+}
+
 /** An I/O address space: one page table and the devices (and PASIDs) that use it. */
 export interface IommuDomain {
   readonly id: number;
@@ -120,9 +156,15 @@ export interface IommuDomain {
    * nothing is changed.
    */
   map(iova: number, physical: number, size: number, protection: number): Errno;
-  /** Unmaps and gathers; the number of bytes really unmapped, which is more than asked where a block lay across. */
-  unmap(iova: number, size: number, gather: Gather): number;
-  /** Changes the permissions of what is mapped in the range, splitting blocks; -EINVAL off the granule. */
+  /**
+   * Unmaps and gathers; the number of bytes really unmapped, which is more than asked where a block lay across. `written`
+   * is told what of it is dirty, no write of a device lost between, while {@link dirty} tracks.
+   */
+  unmap(iova: number, size: number, gather: Gather, written?: WrittenRanges): number;
+  /**
+   * Changes the permissions of what is mapped in the range, splitting blocks; -EINVAL off the granule, -ENOMEM. Dirty
+   * state stays with what could be written before and still can be; what becomes writable begins as if it were mapped.
+   */
   protect(iova: number, size: number, protection: number, gather: Gather): Errno;
   /** Invalidates IOTLBs and ATCs for what was gathered and waits until no access can use it any more. */
   flush(gather: Gather): Steps;
@@ -130,6 +172,10 @@ export interface IommuDomain {
   translate(iova: number): Translation | null;
   /** Faults of this domain go to `handler` from now on; null: they are answered `invalid`. */
   setFaultHandler(handler: FaultHandler | null): void;
+  /** Dirty state kept by hardware; null where the IOMMU has none, or the table is not the driver's own. */
+  readonly dirty: DirtyTracking | null;
+  /** Access state kept by hardware; null likewise. */
+  readonly access: AccessTracking | null;
   /** Bytes of page-table memory in use. */
   readonly tableBytes: number;
 }

@@ -190,8 +190,8 @@ describe('the stream', () => {
     expect(words(cd, 2)).toEqual([
       // T0SZ 16, TG0 0b01, IR0 and OR0 write-back, SH0 inner, EPD1, V.
       (16 | (1 << 6) | (1 << 8) | (1 << 10) | (3 << 12) | (1 << 30) | (1 << 31)) >>> 0,
-      // IPS 48 bits, AA64 [41], R [45], A [46], ASET [47], ASID 1.
-      5 | (1 << 9) | (1 << 13) | (1 << 14) | (1 << 15) | (1 << 16),
+      // IPS 48 bits, AA64 [41], HD [42], HA [43], R [45], A [46], ASET [47], ASID 1.
+      5 | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 13) | (1 << 14) | (1 << 15) | (1 << 16),
     ]);
     expect(words(cd + 24, 1)).toEqual([0x0004_ff44]);
     // The root's first entry is a table descriptor.
@@ -208,9 +208,10 @@ describe('the stream', () => {
     const ste = ((data.getUint32(0, true) & ~0x3f) >>> 0) + 8 * 64;
     expect(board.memory.read32(ste)).toBe(0b001101);
     expect(board.memory.read32(ste + 16)).toBe(VMID_1);
-    // S2T0SZ 16, S2SL0 0b10 (level 0), S2IR0/OR0 write-back, S2SH0 inner, S2TG 4 KiB, S2PS 48 bits, AA64, S2S, S2R.
+    // S2T0SZ 16, S2SL0 0b10 (level 0), S2IR0/OR0 write-back, S2SH0 inner, S2TG 4 KiB, S2PS 48 bits, AA64 [179],
+    // S2HD [183], S2HA [184], S2S, S2R.
     expect(board.memory.read32(ste + 20)).toBe(
-      16 | (2 << 6) | (1 << 8) | (1 << 10) | (3 << 12) | (5 << 16) | (1 << 19) | (1 << 25) | (1 << 26),
+      16 | (2 << 6) | (1 << 8) | (1 << 10) | (3 << 12) | (5 << 16) | (1 << 19) | (3 << 23) | (1 << 25) | (1 << 26),
     );
   });
 });

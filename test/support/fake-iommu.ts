@@ -4,6 +4,8 @@
  */
 import { Errno } from '../../src/errno.ts';
 import {
+  type AccessTracking,
+  type DirtyTracking,
   type DomainOptions,
   type FaultGroup,
   type FaultHandler,
@@ -14,6 +16,7 @@ import {
   type IommuDomain,
   Protection,
   type Translation,
+  type WrittenRanges,
 } from '../../src/iommu/core.ts';
 import { type Scheduler, type Steps, WaitQueue } from '../../src/sim/task.ts';
 
@@ -22,6 +25,16 @@ const SIZES = [4096, 2 ** 21, 2 ** 30] as const;
 interface Leaf {
   physical: number;
   protection: number;
+  /** Kept by hardware, where the IOMMU has that. */
+  accessed: boolean;
+  dirty: boolean;
+}
+
+/** What a device is granted; `later`: writing too, once hardware has made the page dirty. */
+interface Grant {
+  readonly physical: number;
+  readonly protection: number;
+  readonly later?: boolean;
 }
 
 class FakeGather implements Gather {
@@ -55,28 +68,35 @@ export class FakeDomain implements IommuDomain {
   gathers = 0;
   /** Entries that `unmap` pretends not to find, by page: for tests of what cannot be revoked. */
   readonly stuck = new Set<number>();
+  readonly dirty: DirtyTracking | null;
+  readonly access: AccessTracking | null;
   readonly #leaves = SIZES.map(() => new Map<number, Leaf>());
+  #tracking = false;
 
-  constructor(id: number, scheduler: Scheduler, blocks: boolean) {
+  /** `hardware`: access and dirty state are kept as the SMMU does with HTTU. */
+  constructor(id: number, scheduler: Scheduler, blocks: boolean, hardware = false) {
     this.id = id;
     this.scheduler = scheduler;
     this.pageSizes = blocks ? SIZES : [4096];
+    this.dirty = hardware ? this.#dirtyTracking() : null;
+    this.access = hardware ? { testAndClear: (iova, gather) => this.#testAndClear(iova, gather) } : null;
   }
 
   map(iova: number, physical: number, size: number, protection: number): number {
     if ((iova | physical | size) % 4096 !== 0 || iova + size - 1 > this.lastIova) return Errno.EINVAL;
     for (let at = iova; at < iova + size; at += 4096) if (this.#find(at) !== null) return Errno.EEXIST;
     for (let done = 0; done < size; ) {
-      let level = this.pageSizes.length - 1;
+      let level = this.#tracking ? 0 : this.pageSizes.length - 1;
       while (level > 0 && !fits(SIZES[level] ?? 0, iova + done, physical + done, size - done)) level--;
       const bytes = SIZES[level] ?? 4096;
-      this.#leaves[level]?.set((iova + done) / bytes, { physical: physical + done, protection });
+      const leaf = { physical: physical + done, protection, accessed: true, dirty: !this.#tracking };
+      this.#leaves[level]?.set((iova + done) / bytes, leaf);
       done += bytes;
     }
     return Errno.OK;
   }
 
-  unmap(iova: number, size: number, gather: Gather): number {
+  unmap(iova: number, size: number, gather: Gather, written?: WrittenRanges): number {
     let bytes = 0;
     for (let at = iova; at < iova + size; ) {
       const found = this.#find(at);
@@ -86,6 +106,7 @@ export class FakeDomain implements IommuDomain {
       }
       this.#leaves[found.level]?.delete(found.index);
       const start = found.index * found.bytes;
+      if (this.#tracking && isWritten(found.leaf)) written?.noteWritten(start, found.bytes);
       gather.add(start, found.bytes, found.bytes);
       bytes += found.bytes;
       at = start + found.bytes;
@@ -100,7 +121,9 @@ export class FakeDomain implements IommuDomain {
         this.#split(found.level, found.index);
         found = this.#find(at);
       }
-      if (found !== null) found.leaf.protection = protection;
+      if (found === null) continue;
+      if ((found.leaf.protection & Protection.WRITE) === 0) found.leaf.dirty = !this.#tracking;
+      found.leaf.protection = protection;
     }
     gather.add(iova, size, 4096);
     return Errno.OK;
@@ -127,6 +150,12 @@ export class FakeDomain implements IommuDomain {
     return { physical: leaf.physical + (iova % bytes), protection: leaf.protection, size: bytes };
   }
 
+  /** What a device that accesses a page is granted, or null; hardware notes it. */
+  reach(iova: number, write: boolean): Grant | null {
+    if (this.translate(iova) === null) return null;
+    return this.faultsAt(Math.floor(iova / 4096)).#grant(iova, write);
+  }
+
   setFaultHandler(handler: FaultHandler | null): void {
     this.handler = handler;
   }
@@ -139,6 +168,56 @@ export class FakeDomain implements IommuDomain {
   /** Blocks and pages in the table, by size. */
   leafCount(bytes: number): number {
     return this.#leaves[SIZES.indexOf(bytes as 4096)]?.size ?? 0;
+  }
+
+  #grant(iova: number, write: boolean): Grant | null {
+    const found = this.#find(iova);
+    if (found === null) return null;
+    const { leaf, bytes } = found;
+    leaf.accessed = true;
+    if (write && (leaf.protection & Protection.WRITE) !== 0) leaf.dirty = true;
+    const later = this.dirty !== null && !leaf.dirty;
+    const protection = later ? leaf.protection & ~Protection.WRITE : leaf.protection;
+    return { physical: leaf.physical + (iova % bytes), protection, later };
+  }
+
+  #dirtyTracking(): DirtyTracking {
+    const isOn = () => this.#tracking;
+    return {
+      get enabled() {
+        return isOn();
+      },
+      enable: (gather) => {
+        for (const level of [2, 1])
+          for (const index of [...(this.#leaves[level]?.keys() ?? [])]) this.#split(level, index);
+        for (const leaf of this.#leaves[0]?.values() ?? []) leaf.dirty = false;
+        this.#tracking = true;
+        gather.add(0, this.lastIova + 1, 4096);
+        return Errno.OK;
+      },
+      disable: () => {
+        this.#tracking = false;
+      },
+      readAndClear: (iova, size, written, gather) => {
+        if (!this.#tracking) return Errno.EINVAL;
+        for (let at = iova; at < iova + size; at += 4096) {
+          const leaf = this.#leaves[0]?.get(at / 4096);
+          if (leaf === undefined || !isWritten(leaf)) continue;
+          leaf.dirty = false;
+          written.noteWritten(at, 4096);
+          gather.add(at, 4096, 4096);
+        }
+        return Errno.OK;
+      },
+    };
+  }
+
+  #testAndClear(iova: number, gather: Gather): number {
+    const found = this.#find(iova);
+    if (found === null || !found.leaf.accessed) return 0;
+    found.leaf.accessed = false;
+    gather.add(found.index * found.bytes, found.bytes, found.bytes);
+    return found.bytes;
   }
 
   #find(iova: number): { level: number; index: number; bytes: number; leaf: Leaf } | null {
@@ -157,9 +236,13 @@ export class FakeDomain implements IommuDomain {
     this.#leaves[level]?.delete(index);
     for (let part = 0; part < ratio; part++) {
       const physical = leaf.physical + part * (SIZES[level - 1] ?? 0);
-      this.#leaves[level - 1]?.set(index * ratio + part, { physical, protection: leaf.protection });
+      this.#leaves[level - 1]?.set(index * ratio + part, { ...leaf, physical });
     }
   }
+}
+
+function isWritten(leaf: Leaf): boolean {
+  return leaf.dirty && (leaf.protection & Protection.WRITE) !== 0;
 }
 
 function fits(bytes: number, iova: number, physical: number, size: number): boolean {
@@ -178,7 +261,7 @@ export class FakeDevice implements IommuDevice {
   blocked = false;
   readonly iommu: FakeIommu;
   /** Translations by page, stale until invalidated. */
-  readonly cache = new Map<number, Leaf>();
+  readonly cache = new Map<number, Grant>();
   /** Pages this device wrote. */
   readonly written = new Set<number>();
 
@@ -204,16 +287,15 @@ export class FakeDevice implements IommuDevice {
     const needed = write ? Protection.WRITE : Protection.READ;
     for (let tries = 0; tries < 1000; tries++) {
       if (this.blocked || this.domain === null) return 'aborted';
-      let leaf = this.cache.get(page);
-      if (leaf === undefined) {
-        const found = this.domain.translate(page * 4096);
-        if (found !== null) leaf = { physical: found.physical, protection: found.protection };
-        if (leaf !== undefined) this.cache.set(page, leaf);
+      let grant = this.cache.get(page) ?? null;
+      if (grant === null || ((grant.protection & needed) === 0 && grant.later === true)) {
+        grant = this.domain.reach(page * 4096, write);
+        if (grant !== null) this.cache.set(page, grant);
       }
-      if (leaf !== undefined && (leaf.protection & needed) !== 0) {
-        this.iommu.checkLive(leaf.physical, this, page);
+      if (grant !== null && (grant.protection & needed) !== 0) {
+        this.iommu.checkLive(grant.physical, this, page);
         if (write) this.written.add(page);
-        return leaf.physical;
+        return grant.physical;
       }
       if (this.faultsBy === null) return 'aborted';
       const response = yield* this.iommu.fault(this, page, write);
@@ -228,6 +310,7 @@ export class FakeIommu implements Iommu {
   readonly devices: FakeDevice[] = [];
   readonly domains = new Set<FakeDomain>();
   readonly blocks: boolean;
+  readonly hardware: boolean;
   readonly responses: { group: FaultGroup; response: FaultResponse }[] = [];
   readonly #pending = new Map<FaultGroup, FaultResponse | null>();
   readonly #answered: WaitQueue;
@@ -236,9 +319,10 @@ export class FakeIommu implements Iommu {
   refuseAttach: FakeDevice | null = null;
   #next = 1;
 
-  constructor(scheduler: Scheduler, isLive: (physicalPage: number) => boolean, blocks = true) {
+  constructor(scheduler: Scheduler, isLive: (physicalPage: number) => boolean, blocks = true, hardware = false) {
     this.scheduler = scheduler;
     this.blocks = blocks;
+    this.hardware = hardware;
     this.#isLive = isLive;
     this.#answered = new WaitQueue(scheduler, 'an answered fault');
   }
@@ -283,7 +367,7 @@ export class FakeIommu implements Iommu {
   }
 
   createDomain(_options: DomainOptions): FakeDomain {
-    const domain = new FakeDomain(this.#next++, this.scheduler, this.blocks);
+    const domain = new FakeDomain(this.#next++, this.scheduler, this.blocks, this.hardware);
     this.domains.add(domain);
     return domain;
   }

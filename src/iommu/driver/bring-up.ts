@@ -269,6 +269,7 @@ function announce(options: SmmuDriverOptions, parts: Machinery): void {
     ats: features.ats,
     pri: features.pri,
     stallModel: features.stallModel,
+    httu: features.httu,
     granules: features.granules,
     outputBits: features.outputBits,
     streamIdBits: streams.streamIdBits,

@@ -91,6 +91,9 @@ const S2_CACHED = 0xf << 2;
 const S2_DEVICE = 0x1 << 2;
 const S2_NO_EXECUTE_HIGH = 1 << (54 - 32);
 
+/** Dirty bit modifier (IHI 0070 §3.13.3): a write may make what is read-only writable. */
+const DBM_HIGH = 1 << (51 - 32);
+
 /** Bits of a leaf that say what it may be used for; the rest is its address, type, memory type and history. */
 const S1_PERMISSION_LOW = S1_UNPRIVILEGED | S1_READ_ONLY;
 const S2_PERMISSION_LOW = S2_READ | S2_WRITE;
@@ -115,13 +118,18 @@ function lowAttributes(stage: 1 | 2): Int32Array {
   });
 }
 
-function highAttributes(stage: 1 | 2): Int32Array {
+function highAttributes(stage: 1 | 2, dirtyState: boolean): Int32Array {
   const never = stage === 1 ? S1_NO_EXECUTE_HIGH : S2_NO_EXECUTE_HIGH;
-  return Int32Array.from({ length: 16 }, (_, protection) => (protection & Protection.EXECUTE ? 0 : never));
+  return Int32Array.from({ length: 16 }, (_, protection) => {
+    const modifier = dirtyState && (protection & Protection.WRITE) !== 0 ? DBM_HIGH : 0;
+    return modifier | (protection & Protection.EXECUTE ? 0 : never);
+  });
 }
 
 /** The descriptors of one stage and granule, as pairs of 32-bit halves. */
 export class DescriptorFormat {
+  /** What becomes writable begins writable-clean, not writable-dirty (§3.13.3). */
+  bornClean = false;
   readonly #stage: 1 | 2;
   readonly #wideAddress: boolean;
   readonly #addressMask: number;
@@ -129,13 +137,16 @@ export class DescriptorFormat {
   readonly #high: Int32Array;
   readonly #permissionLow: number;
   readonly #permissionHigh: number;
+  readonly #executeHigh: number;
 
-  constructor(stage: 1 | 2, granule: Granule) {
+  /** `dirtyState`: hardware may make the leaves that allow writing dirty. */
+  constructor(stage: 1 | 2, granule: Granule, dirtyState = false) {
     this.#stage = stage;
     this.#low = lowAttributes(stage);
-    this.#high = highAttributes(stage);
+    this.#high = highAttributes(stage, dirtyState);
     this.#permissionLow = stage === 1 ? S1_PERMISSION_LOW : S2_PERMISSION_LOW;
-    this.#permissionHigh = stage === 1 ? S1_NO_EXECUTE_HIGH : S2_NO_EXECUTE_HIGH;
+    this.#executeHigh = stage === 1 ? S1_NO_EXECUTE_HIGH : S2_NO_EXECUTE_HIGH;
+    this.#permissionHigh = this.#executeHigh | DBM_HIGH;
     // With 64 KiB, bits 51:48 of an output address are in bits 15:12 of the descriptor (§D8.3.1).
     this.#wideAddress = granule === 65536;
     this.#addressMask = this.#wideAddress ? 0xffff_0000 : ADDRESS_LOW;
@@ -144,7 +155,9 @@ export class DescriptorFormat {
   /** Low half of a leaf; `physical` is aligned to what the leaf spans. */
   leafLow(physical: number, level: number, protection: number): number {
     const type = level === LEAF_LEVEL ? TABLE_OR_PAGE : BLOCK;
-    return ((physical >>> 0) & this.#addressMask) | this.#topAddress(physical) | (this.#low[protection] ?? 0) | type;
+    const attributes = this.#low[protection] ?? 0;
+    const low = ((physical >>> 0) & this.#addressMask) | this.#topAddress(physical) | attributes | type;
+    return this.bornClean && (protection & Protection.WRITE) !== 0 ? this.cleanLow(low) : low;
   }
 
   leafHigh(physical: number, protection: number): number {
@@ -165,23 +178,44 @@ export class DescriptorFormat {
     return top + (high & ADDRESS_HIGH) * TWO_32 + ((low & this.#addressMask) >>> 0);
   }
 
-  /** {@link Protection} of a leaf. Stage 1 has no mapping that can be written and not read. */
+  /** {@link Protection} of a leaf, clean or dirty. Stage 1 has no mapping that can be written and not read. */
   protection(low: number, high: number): number {
-    const execute = (high & this.#permissionHigh) === 0 ? Protection.EXECUTE : 0;
+    const execute = (high & this.#executeHigh) === 0 ? Protection.EXECUTE : 0;
+    const write = this.#isWritable(low, high) ? Protection.WRITE : 0;
     if (this.#stage === 2) {
       const read = low & S2_READ ? Protection.READ : 0;
-      const write = low & S2_WRITE ? Protection.WRITE : 0;
       const device = (low & S2_CACHED) === S2_DEVICE ? Protection.DEVICE : 0;
       return read | write | execute | device;
     }
-    const write = low & S1_READ_ONLY ? 0 : Protection.WRITE;
     const device = ((low >>> S1_INDEX_SHIFT) & 7) === ATTRIBUTE_INDEX.DEVICE ? Protection.DEVICE : 0;
     return Protection.READ | write | execute | device;
   }
 
-  /** A leaf's low half with the permissions of `protection`; memory type and address stay. */
-  withPermissionsLow(low: number, protection: number): number {
-    return (low & ~this.#permissionLow) | ((this.#low[protection] ?? 0) & this.#permissionLow);
+  /** Whether hardware, or the mapping itself, made the leaf writable-dirty. */
+  isDirty(low: number, high: number): boolean {
+    if ((high & DBM_HIGH) === 0) return false;
+    return this.#stage === 1 ? (low & S1_READ_ONLY) === 0 : (low & S2_WRITE) !== 0;
+  }
+
+  /** The low half of a leaf that allows writing, writable-clean. */
+  cleanLow(low: number): number {
+    return this.#stage === 1 ? low | S1_READ_ONLY : low & ~S2_WRITE;
+  }
+
+  isAccessed(low: number): boolean {
+    return (low & AF) !== 0;
+  }
+
+  unaccessedLow(low: number): number {
+    return low & ~AF;
+  }
+
+  /** A leaf's low half with the permissions of `protection`; memory type and address stay, and dirty state where it has one. */
+  withPermissionsLow(low: number, high: number, protection: number): number {
+    const next = (low & ~this.#permissionLow) | ((this.#low[protection] ?? 0) & this.#permissionLow);
+    if ((protection & Protection.WRITE) === 0) return next;
+    const clean = this.#isWritable(low, high) ? !this.#isWritable(low, 0) : this.bornClean;
+    return clean ? this.cleanLow(next) : next;
   }
 
   withPermissionsHigh(high: number, protection: number): number {
@@ -198,6 +232,11 @@ export class DescriptorFormat {
 
   partHigh(low: number, high: number, offset: number): number {
     return (Math.floor((this.address(low, high) + offset) / TWO_32) & ADDRESS_HIGH) | (high & ~ADDRESS_HIGH);
+  }
+
+  #isWritable(low: number, high: number): boolean {
+    if ((high & DBM_HIGH) !== 0) return true;
+    return this.#stage === 1 ? (low & S1_READ_ONLY) === 0 : (low & S2_WRITE) !== 0;
   }
 
   #topAddress(address: number): number {

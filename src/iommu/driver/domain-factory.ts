@@ -9,7 +9,7 @@ import { Identifiers } from './identifiers.ts';
 import { NestedTableMemory } from './nested-tables.ts';
 import { PageTable } from './page-table.ts';
 import { PagedDomain } from './paged-domain.ts';
-import type { Granule } from './probe.ts';
+import { type Granule, hardwareState } from './probe.ts';
 import { TableArena, type TableMemory } from './table-memory.ts';
 
 /** From this BBML on a block may be split in place (§3.21.1.3); below, no blocks are made. */
@@ -51,15 +51,25 @@ export class DomainFactory {
     const tag = ids.allocate();
     if (tag < 0) throw new RangeError(`all ${stage === 1 ? 'ASIDs' : 'VMIDs'} are in use`);
     const physicalBits = parent === null ? outputBits : parent.table.shape.inputBits;
+    const { accessState, dirtyState } = hardwareState(features);
     let table: PageTable;
     try {
-      table = new PageTable(geometry(stage, granule, inputBits, blocks), arena, physicalBits);
+      table = new PageTable(geometry(stage, granule, inputBits, blocks), arena, physicalBits, dirtyState);
     } catch (error) {
       ids.free(tag);
       throw error;
     }
     const { invalidation } = this.#parts;
-    const domain = new PagedDomain({ id: this.#nextId++, table, arena, invalidation, tag, parent });
+    const domain = new PagedDomain({
+      id: this.#nextId++,
+      table,
+      arena,
+      invalidation,
+      tag,
+      parent,
+      accessState,
+      dirtyState,
+    });
     parent?.children.add(domain);
     return domain;
   }
@@ -99,7 +109,7 @@ export class DomainFactory {
   nestedArena(parent: PagedDomain): TableArena {
     let memory = this.#nested.get(parent);
     if (memory === undefined) {
-      memory = new NestedTableMemory(this.#tableMemory, parent.table);
+      memory = new NestedTableMemory(this.#tableMemory, parent.table, hardwareState(this.#parts.features).accessState);
       this.#nested.set(parent, memory);
     }
     return new TableArena(this.#parts.arena.memory, memory, memory.offset);

@@ -1,7 +1,16 @@
 /** An I/O address space of this driver: what its kinds have in common. */
 import { assert } from '../../assert.ts';
 import type { Steps } from '../../sim/task.ts';
-import type { FaultHandler, Gather, IommuDomain, PageFault, Translation } from '../core.ts';
+import type {
+  AccessTracking,
+  DirtyTracking,
+  FaultHandler,
+  Gather,
+  IommuDomain,
+  PageFault,
+  Translation,
+  WrittenRanges,
+} from '../core.ts';
 import type { SmmuDevice } from './device.ts';
 
 /** One use of a domain: by a device, for one PASID or (-1) for accesses without one. */
@@ -18,6 +27,8 @@ export abstract class SmmuDomain implements IommuDomain {
   abstract readonly pageSizes: readonly number[];
   abstract readonly lastIova: number;
   abstract readonly tableBytes: number;
+  abstract readonly dirty: DirtyTracking | null;
+  abstract readonly access: AccessTracking | null;
   /** VMID that tags the translations. */
   abstract readonly vmid: number;
   /** A guest says what each PASID of its devices means. */
@@ -35,7 +46,7 @@ export abstract class SmmuDomain implements IommuDomain {
   }
 
   abstract map(iova: number, physical: number, size: number, protection: number): number;
-  abstract unmap(iova: number, size: number, gather: Gather): number;
+  abstract unmap(iova: number, size: number, gather: Gather, written?: WrittenRanges): number;
   abstract protect(iova: number, size: number, protection: number, gather: Gather): number;
   abstract flush(gather: Gather): Steps;
   abstract newGather(): Gather;

@@ -1,7 +1,7 @@
 /** What was unmapped and may still be cached. */
 import { assert } from '../../assert.ts';
 import type { Gather } from '../core.ts';
-import type { Table } from './page-table.ts';
+import type { Table } from './table-tree.ts';
 
 /** More separate ranges than this are invalidated as the whole address space. */
 const MOST_RANGES = 32;
@@ -30,13 +30,13 @@ export class DomainGather implements Gather {
     return this.#count;
   }
 
-  /** There were too many ranges to keep apart. */
+  /** The whole address space is meant: there were too many ranges to keep apart, or {@link addAll}. */
   get everything(): boolean {
     return this.#everything;
   }
 
   get empty(): boolean {
-    return this.#count === 0;
+    return this.#count === 0 && !this.#everything;
   }
 
   /** Names the tables retired since the last reset. */
@@ -69,6 +69,10 @@ export class DomainGather implements Gather {
     this.#count += 1;
   }
 
+  addAll(): void {
+    this.#everything = true;
+  }
+
   retire(table: Table): void {
     this.tables.push(table);
   }
@@ -79,4 +83,10 @@ export class DomainGather implements Gather {
     this.#everything = false;
     this.#epoch = this.#nextEpoch();
   }
+}
+
+/** A gather as this driver made it. */
+export function ownGather(gather: Gather): DomainGather {
+  assert(gather instanceof DomainGather, 'a gather comes from newGather');
+  return gather;
 }

@@ -16,6 +16,9 @@ export class GuestDomain extends SmmuDomain {
   readonly pageSizes: readonly number[] = [];
   readonly lastIova: number;
   readonly tableBytes = 0;
+  /** The guest keeps both in its own tables. */
+  readonly dirty = null;
+  readonly access = null;
   readonly vmid: number;
   readonly takesAllPasids = true;
   readonly #walk: GuestWalk;

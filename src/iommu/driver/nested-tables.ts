@@ -1,6 +1,7 @@
 /**
  * Tables that the SMMU reads through stage 2: those of a nested stage 1 domain and its context descriptors. They live in
- * a window in the upper half of the IPA space, mapped read-only, at the host physical address plus half that space.
+ * a window in the upper half of the IPA space, at the host physical address plus half that space: mapped read-only, but
+ * writable where the SMMU keeps state in stage 1 leaves, whose updates stage 2 must let through (§3.13.5).
  */
 import { Protection } from '../core.ts';
 import type { PageTable } from './page-table.ts';
@@ -9,15 +10,17 @@ import type { TableMemory } from './table-memory.ts';
 export class NestedTableMemory implements TableMemory {
   readonly #source: TableMemory;
   readonly #parent: PageTable;
+  readonly #protection: number;
   /** Added to a physical address to get its IPA. */
   readonly offset: number;
   /** Freed tables by size. Their window stays mapped, so that stage 2 never needs an invalidation for them. */
   readonly #free = new Map<number, number[]>();
   readonly #owned: { readonly physical: number; readonly bytes: number }[] = [];
 
-  constructor(source: TableMemory, parent: PageTable) {
+  constructor(source: TableMemory, parent: PageTable, updated: boolean) {
     this.#source = source;
     this.#parent = parent;
+    this.#protection = updated ? Protection.READ | Protection.WRITE : Protection.READ;
     this.offset = 2 ** (parent.shape.inputBits - 1);
   }
 
@@ -30,7 +33,7 @@ export class NestedTableMemory implements TableMemory {
     if (physical < 0) return -1;
     if (
       physical + rounded > this.offset ||
-      this.#parent.map(this.offset + physical, physical, rounded, Protection.READ) !== 0
+      this.#parent.map(this.offset + physical, physical, rounded, this.#protection) !== 0
     ) {
       this.#source.free(physical, rounded);
       return -1;

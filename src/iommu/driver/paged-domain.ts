@@ -1,9 +1,17 @@
 /** An address space whose translation table the driver writes. */
-import { assert } from '../../assert.ts';
 import type { Steps } from '../../sim/task.ts';
-import { type Gather, type PageFault, Protection, type Translation } from '../core.ts';
+import {
+  type AccessTracking,
+  type DirtyTracking,
+  type Gather,
+  type PageFault,
+  Protection,
+  type Translation,
+  type WrittenRanges,
+} from '../core.ts';
 import { SmmuDomain } from './domain.ts';
-import { DomainGather } from './gather.ts';
+import { DomainGather, ownGather } from './gather.ts';
+import { AccessState, DirtyState } from './hardware-state.ts';
 import type { Invalidation } from './invalidation.ts';
 import type { PageTable } from './page-table.ts';
 import type { TableArena } from './table-memory.ts';
@@ -16,6 +24,9 @@ export interface PagedDomainOptions {
   /** ASID of stage 1, VMID of stage 2. */
   readonly tag: number;
   readonly parent: SmmuDomain | null;
+  /** What hardware keeps in the leaves. */
+  readonly accessState: boolean;
+  readonly dirtyState: boolean;
 }
 
 export class PagedDomain extends SmmuDomain {
@@ -25,6 +36,8 @@ export class PagedDomain extends SmmuDomain {
   readonly lastIova: number;
   readonly vmid: number;
   readonly takesAllPasids = false;
+  readonly dirty: DirtyTracking | null;
+  readonly access: AccessTracking | null;
   readonly #arena: TableArena;
   readonly #invalidation: Invalidation;
   #epoch = 0;
@@ -36,6 +49,8 @@ export class PagedDomain extends SmmuDomain {
     this.pageSizes = options.table.pageSizes;
     this.lastIova = options.table.lastAddress;
     this.vmid = this.stage === 2 ? options.tag : (options.parent?.vmid ?? 0);
+    this.dirty = options.dirtyState ? new DirtyState(options.table.tree) : null;
+    this.access = options.accessState ? new AccessState(options.table.tree) : null;
     this.#arena = options.arena;
     this.#invalidation = options.invalidation;
   }
@@ -49,9 +64,10 @@ export class PagedDomain extends SmmuDomain {
     return this.table.map(iova, physical, size, protection);
   }
 
-  unmap(iova: number, size: number, gather: Gather): number {
+  unmap(iova: number, size: number, gather: Gather, written?: WrittenRanges): number {
     this.assertAlive();
-    return this.table.unmap(iova, size, ownGather(gather));
+    const told = this.dirty?.enabled === true ? written : null;
+    return this.table.unmap(iova, size, ownGather(gather), told);
   }
 
   protect(iova: number, size: number, protection: number, gather: Gather): number {
@@ -89,9 +105,4 @@ function permits(protection: number, access: PageFault): boolean {
   if (access.read && (protection & Protection.READ) === 0) return false;
   if (access.write && (protection & Protection.WRITE) === 0) return false;
   return !access.execute || (protection & Protection.EXECUTE) !== 0;
-}
-
-function ownGather(gather: Gather): DomainGather {
-  assert(gather instanceof DomainGather, 'a gather comes from newGather');
-  return gather;
 }

@@ -50,6 +50,12 @@ export interface Features {
   readonly minorRevision: number;
 }
 
+/** What hardware keeps in leaves. The driver's own updates of them are atomic to it only in coherent memory (§3.13, §3.15). */
+export function hardwareState(features: Features): { readonly accessState: boolean; readonly dirtyState: boolean } {
+  const { httu, coherentAccess } = features;
+  return { accessState: coherentAccess && httu >= 1, dirtyState: coherentAccess && httu >= 2 };
+}
+
 const OUTPUT_BITS = [32, 36, 40, 42, 44, 48, 52, 56];
 
 /** Reads the ID registers. @throws ProbeError naming the register and the field that this driver cannot work with. */

@@ -12,7 +12,7 @@ import { stepTowards, UpdateStep } from './entry-update.ts';
 import { GuestDomain } from './guest-domain.ts';
 import type { Invalidation } from './invalidation.ts';
 import { PagedDomain } from './paged-domain.ts';
-import { type Features, StallModel } from './probe.ts';
+import { type Features, hardwareState, StallModel } from './probe.ts';
 import type { StreamTable } from './stream-table.ts';
 
 /** Cacheability of the SMMU's own accesses: write-back, read and write allocate. */
@@ -168,6 +168,9 @@ export class StreamConfiguration {
     STE.S2TG.set(ste, 0, GRANULE_CODE[shape.granule]);
     STE.S2PS.set(ste, 0, this.#features.outputSizeCode);
     STE.S2AA64.set(ste, 0, 1);
+    const { accessState, dirtyState } = hardwareState(this.#features);
+    if (accessState) STE.S2HA.set(ste, 0, 1);
+    if (dirtyState) STE.S2HD.set(ste, 0, 1);
     STE.S2R.set(ste, 0, 1);
     if (this.#stalls(device)) STE.S2S.set(ste, 0, 1);
     if (nested) STE.S2PTW.set(ste, 0, 1);
@@ -187,6 +190,9 @@ export class StreamConfiguration {
     CD.EPD1.set(cd, 0, 1);
     CD.IPS.set(cd, 0, this.#features.outputSizeCode);
     CD.AA64.set(cd, 0, 1);
+    const { accessState, dirtyState } = hardwareState(this.#features);
+    if (accessState) CD.HA.set(cd, 0, 1);
+    if (dirtyState) CD.HD.set(cd, 0, 1);
     CD.A.set(cd, 0, 1);
     CD.R.set(cd, 0, 1);
     if (this.#stalls(device)) CD.S.set(cd, 0, 1);
