@@ -3,10 +3,8 @@ import { Errno } from '../errno.ts';
 import { USER_END } from '../mm/area-list.ts';
 import type { Steps } from '../sim/task.ts';
 import { aligned, read64, wraps } from './arguments.ts';
-import { restoreDirty, startDirtyLog, stopDirtyLog, takeDirty } from './dirty-log.ts';
+import { reportDirty, restoreDirty, startDirtyLog, stopDirtyLog, takeDirty } from './dirty-log.ts';
 import { type Caller, type IoctlArgument, structure } from './files.ts';
-import type { Mapping } from './mapping.ts';
-import { revokePages } from './revocation.ts';
 import type { Type1, UnmapRequest } from './type1.ts';
 import {
   DIRTY_BITMAP_BYTES_MAX,
@@ -29,10 +27,7 @@ export function* dirtyPages(type1: Type1, caller: Caller, argument: IoctlArgumen
   if (argsz < DirtyPages.$.byteLength) return Errno.EINVAL;
   switch (flags) {
     case DirtyPagesFlags.START:
-      return yield* type1.exclusively(function* (): Steps<number> {
-        yield* startDirtyLog(type1.io);
-        return Errno.OK;
-      });
+      return yield* type1.exclusively(() => startDirtyLog(type1.io));
     case DirtyPagesFlags.STOP:
       return yield* type1.exclusively(function* (): Steps<number> {
         stopDirtyLog(type1.io);
@@ -58,11 +53,8 @@ export function* unmapWithBitmap(type1: Type1, caller: Caller, view: DataView, r
   const status = yield* reach(caller, bitmap.address, bits);
   if (status < 0) return status;
   const { io } = type1;
-  const bytes = yield* type1.unmap(range, function* (mapping: Mapping): Steps<number> {
-    // No write may come after the marks are taken.
-    yield* revokePages(io, mapping, 0, mapping.pageCount);
-    yield* takeDirty(io, mapping, bits, (mapping.iova - range.iova) / io.pageBytes);
-    return Errno.OK;
+  const bytes = yield* type1.unmap(range, (mapping) => {
+    reportDirty(io, mapping, bits, (mapping.iova - range.iova) / io.pageBytes);
   });
   if (bytes < 0) return bytes;
   const stored = yield* caller.space.store(bitmap.address, bits);
@@ -84,7 +76,7 @@ function* getBitmap(type1: Type1, caller: Caller, view: DataView): Steps<number>
   const bits = new Uint8Array(bitmap.bytes);
   const reached = yield* reach(caller, bitmap.address, bits);
   if (reached < 0) return reached;
-  for (const mapping of mappings) yield* takeDirty(io, mapping, bits, (mapping.iova - iova) / io.pageBytes);
+  yield* takeDirty(io, mappings, bits, iova);
   const stored = yield* caller.space.store(bitmap.address, bits);
   if (stored < 0) for (const mapping of mappings) restoreDirty(mapping, bits, (mapping.iova - iova) / io.pageBytes);
   return stored;

@@ -64,58 +64,109 @@ function getBitmap(iova: number, size: number, pgsize: number, bytes: number, ad
   return view;
 }
 
-describe('in a container that faults, the log holds exactly the pages written', () => {
-  test('also those that were writable before it began, and not those only read', () => {
-    const { run, device, flag, dirty } = logged(64);
-    for (const page of [1, 2, 3]) run(device.access(FIRST + page, true));
-    expect(flag(START)).toBe(0);
-    expect(run(dirty())).toEqual([]);
-    run(device.access(FIRST + 2, true));
-    run(device.access(FIRST + 3, false));
-    run(device.access(FIRST + 9, true));
-    run(device.access(FIRST + 10, false));
-    expect(run(dirty())).toEqual([2, 9]);
-    expect(run(dirty())).toEqual([]);
-    run(device.access(FIRST + 2, true));
-    expect(run(dirty())).toEqual([2]);
-    expect(flag(STOP)).toBe(0);
-  });
+const MECHANISMS = [
+  ['by write faults', { hardware: false }],
+  ['by hardware', { hardware: true }],
+] as const;
 
-  test('pre-mapped neighbours of a written page do not count', () => {
-    const { run, device, flag, dirty } = logged(64, { defaults: { policy: () => premapNext(16) } });
-    flag(START);
-    run(device.access(FIRST + 4, true));
-    run(device.access(FIRST + 6, true));
-    expect(run(dirty())).toEqual([4, 6]);
-  });
+describe.each(MECHANISMS)(
+  'in a container that faults, the log holds exactly the pages written, %s',
+  (_how, mechanism) => {
+    test('also those that were writable before it began, and not those only read', () => {
+      const { run, device, flag, dirty } = logged(64, mechanism);
+      for (const page of [1, 2, 3]) run(device.access(FIRST + page, true));
+      expect(flag(START)).toBe(0);
+      expect(run(dirty())).toEqual([]);
+      run(device.access(FIRST + 2, true));
+      run(device.access(FIRST + 3, false));
+      run(device.access(FIRST + 9, true));
+      run(device.access(FIRST + 10, false));
+      expect(run(dirty())).toEqual([2, 9]);
+      expect(run(dirty())).toEqual([]);
+      run(device.access(FIRST + 2, true));
+      expect(run(dirty())).toEqual([2]);
+      expect(flag(STOP)).toBe(0);
+    });
 
-  test('pages that the host took away meanwhile are not forgotten', () => {
-    const { run, device, flag, dirty, space, at } = logged(64);
-    flag(START);
-    run(device.access(FIRST + 7, true));
-    run(space.swapOut(at, 64 * PAGE));
-    run(device.access(FIRST + 7, false));
-    expect(run(dirty())).toEqual([7]);
-  });
+    test('pre-mapped neighbours of a written page do not count', () => {
+      const { run, device, flag, dirty } = logged(64, { ...mechanism, defaults: { policy: () => premapNext(16) } });
+      flag(START);
+      run(device.access(FIRST + 4, true));
+      run(device.access(FIRST + 6, true));
+      expect(run(dirty())).toEqual([4, 6]);
+    });
 
-  test('unmapping with the bitmap reports what was written until then', () => {
-    const fixture = logged(64);
-    const { run, device, flag, process, container, bitmapAt } = fixture;
-    flag(START);
-    run(device.access(FIRST + 63, true));
-    const view = new DataView(new ArrayBuffer(48));
-    view.setUint32(0, 48, true);
-    view.setUint32(4, 1, true);
-    view.setBigUint64(8, BigInt(IOVA), true);
-    view.setBigUint64(16, BigInt(64 * PAGE), true);
-    view.setBigUint64(24, BigInt(PAGE), true);
-    view.setBigUint64(32, 8n, true);
-    view.setBigUint64(40, BigInt(bitmapAt), true);
-    expect(run(process.ioctl(container, Ioctl.VFIO_IOMMU_UNMAP_DMA, view))).toBe(0);
-    expect(Number(view.getBigUint64(16, true))).toBe(64 * PAGE);
-    expect(run(bitsAt(fixture, bitmapAt, 8))).toEqual([63]);
-  });
+    test('pages that the host took away meanwhile are not forgotten', () => {
+      const { run, device, flag, dirty, space, at } = logged(64, mechanism);
+      flag(START);
+      run(device.access(FIRST + 7, true));
+      run(space.swapOut(at, 64 * PAGE));
+      run(device.access(FIRST + 7, false));
+      expect(run(dirty())).toEqual([7]);
+    });
 
+    test('unmapping with the bitmap reports what was written until then', () => {
+      const fixture = logged(64, mechanism);
+      const { run, device, flag, process, container, bitmapAt } = fixture;
+      flag(START);
+      run(device.access(FIRST + 63, true));
+      const view = new DataView(new ArrayBuffer(48));
+      view.setUint32(0, 48, true);
+      view.setUint32(4, 1, true);
+      view.setBigUint64(8, BigInt(IOVA), true);
+      view.setBigUint64(16, BigInt(64 * PAGE), true);
+      view.setBigUint64(24, BigInt(PAGE), true);
+      view.setBigUint64(32, 8n, true);
+      view.setBigUint64(40, BigInt(bitmapAt), true);
+      expect(run(process.ioctl(container, Ioctl.VFIO_IOMMU_UNMAP_DMA, view))).toBe(0);
+      expect(Number(view.getBigUint64(16, true))).toBe(64 * PAGE);
+      expect(run(bitsAt(fixture, bitmapAt, 8))).toEqual([63]);
+    });
+
+    test.each([1, 2, 3, 4, 5, 6, 7, 8])('with devices writing all the time, under memory pressure, seed %i', (seed) => {
+      const fixture = logged(256, {
+        ...mechanism,
+        profile: 'kunpeng920',
+        seed,
+        memoryBytes: 2 ** 20,
+        defaults: { workers: 3, policy: () => premapNext(4) },
+      });
+      const { scheduler, device, call, dirty, run, tearDown } = fixture;
+      const random = new Random(seed);
+      const reported = new Set<number>();
+      let writing = 3;
+      function* dma(): Steps {
+        for (let step = 0; step < 150; step++) {
+          yield random.below(3000);
+          const outcome = yield* device.access(FIRST + random.below(256), random.chance(0.4));
+          expect(typeof outcome).toBe('number');
+        }
+        writing -= 1;
+      }
+      function* reading(): Steps {
+        expect(yield* call(header(8, START))).toBe(0);
+        device.written.clear();
+        for (let last = false; !last; ) {
+          last = writing === 0;
+          const pages = yield* dirty();
+          if (typeof pages === 'number') throw new Error(`errno ${pages}`);
+          for (const page of pages) reported.add(page + FIRST);
+          yield 20_000;
+        }
+      }
+      const tasks = [scheduler.spawn('log', reading()), ...[1, 2, 3].map((n) => scheduler.spawn(`dma ${n}`, dma()))];
+      scheduler.run();
+      expect(tasks.every((task) => task.done)).toBe(true);
+      expect(device.written.size).toBeGreaterThan(50);
+      // A write between the start of the log and the return of the call may be in either account.
+      for (const page of device.written) expect(reported.has(page)).toBe(true);
+      expect([...reported].filter((page) => !device.written.has(page)).length).toBeLessThanOrEqual(3);
+      run(tearDown());
+    });
+  },
+);
+
+describe('by write faults', () => {
   test('a mapping converted while the log runs counts as written once, then by its faults', () => {
     const { run, device, flag, dirty, process, container } = logged(16, { iopf: false });
     flag(START);
@@ -140,45 +191,103 @@ describe('in a container that faults, the log holds exactly the pages written', 
     expect(run(dirty())).toEqual([2]);
     expect(run(dirty())).toEqual([]);
   });
+});
 
-  test.each([1, 2, 3, 4, 5, 6, 7, 8])('with devices writing all the time, under memory pressure, seed %i', (seed) => {
-    const fixture = logged(256, {
-      profile: 'kunpeng920',
-      seed,
-      memoryBytes: 2 ** 20,
-      defaults: { workers: 3, policy: () => premapNext(4) },
-    });
-    const { scheduler, device, call, dirty, run, tearDown } = fixture;
-    const random = new Random(seed);
-    const reported = new Set<number>();
-    let writing = 3;
-    function* dma(): Steps {
-      for (let step = 0; step < 150; step++) {
-        yield random.below(3000);
-        const outcome = yield* device.access(FIRST + random.below(256), random.chance(0.4));
-        expect(typeof outcome).toBe('number');
-      }
-      writing -= 1;
+/** Pins or unpins a page. */
+function pin(page: number): DataView {
+  const view = new DataView(new ArrayBuffer(24));
+  view.setUint32(0, 24, true);
+  view.setBigUint64(8, BigInt(IOVA + page * PAGE), true);
+  view.setBigUint64(16, BigInt(PAGE), true);
+  return view;
+}
+
+describe('by hardware', () => {
+  const hardware = true;
+
+  test('what is pinned and never faults has an exact log as well', () => {
+    const fixture = logged(1024, { hardware, iopf: false });
+    const { run, device, flag, dirty, process, container, bitmapAt, type1 } = fixture;
+    // The whole is one block and then some: it is split, so that pages can be told apart.
+    run(device.access(FIRST + 1, true));
+    expect(flag(START)).toBe(0);
+    expect(run(dirty())).toEqual([]);
+    for (const page of [0, 511, 512, 1023]) run(device.access(FIRST + page, true));
+    run(device.access(FIRST + 7, false));
+    expect(run(dirty())).toEqual([0, 511, 512, 1023]);
+    run(device.access(FIRST + 511, true));
+    const unmap = new DataView(new ArrayBuffer(48));
+    const fields: [number, bigint][] = [
+      [8, BigInt(IOVA)],
+      [16, BigInt(1024 * PAGE)],
+      [24, BigInt(PAGE)],
+      [32, 128n],
+      [40, BigInt(bitmapAt)],
+    ];
+    unmap.setUint32(0, 48, true);
+    unmap.setUint32(4, 1, true);
+    for (const [at, value] of fields) unmap.setBigUint64(at, value, true);
+    expect(run(process.ioctl(container, Ioctl.VFIO_IOMMU_UNMAP_DMA, unmap))).toBe(0);
+    expect(run(bitsAt(fixture, bitmapAt, 128))).toEqual([511]);
+    expect(type1().io.pinned.value).toBe(0);
+  });
+
+  test('no page faults because of the log', () => {
+    const { run, device, flag, dirty, type1 } = logged(64, { hardware, defaults: { policy: () => premapNext(16) } });
+    for (let page = 0; page < 32; page++) run(device.access(FIRST + page, true));
+    const { groups } = type1().io.counters;
+    flag(START);
+    for (let round = 0; round < 3; round++) {
+      for (let page = round; page < 32; page += 3) run(device.access(FIRST + page, true));
+      expect(run(dirty())).toHaveLength(Math.ceil((32 - round) / 3));
     }
-    function* reading(): Steps {
-      expect(yield* call(header(8, START))).toBe(0);
-      device.written.clear();
-      for (let last = false; !last; ) {
-        last = writing === 0;
-        const pages = yield* dirty();
-        if (typeof pages === 'number') throw new Error(`errno ${pages}`);
-        for (const page of pages) reported.add(page + FIRST);
-        yield 20_000;
-      }
-    }
-    const tasks = [scheduler.spawn('log', reading()), ...[1, 2, 3].map((n) => scheduler.spawn(`dma ${n}`, dma()))];
-    scheduler.run();
-    expect(tasks.every((task) => task.done)).toBe(true);
-    expect(device.written.size).toBeGreaterThan(50);
-    // A write between the start of the log and the return of the call may be in either account.
-    for (const page of device.written) expect(reported.has(page)).toBe(true);
-    expect([...reported].filter((page) => !device.written.has(page)).length).toBeLessThanOrEqual(3);
-    run(tearDown());
+    expect(type1().io.counters).toMatchObject({ groups, upgrade: 0 });
+  });
+
+  test('pages keep their state when they are pinned, unpinned, converted and mapped anew', () => {
+    const { run, device, flag, dirty, process, container, map, space } = logged(16, { hardware });
+    flag(START);
+    run(device.access(FIRST + 1, true));
+    expect(run(process.ioctl(container, ExtensionIoctl.VFIO_IOMMU_PIN_DMA, pin(1)))).toBe(0);
+    expect(run(process.ioctl(container, ExtensionIoctl.VFIO_IOMMU_PIN_DMA, pin(2)))).toBe(0);
+    expect(run(dirty())).toEqual([1]);
+    run(device.access(FIRST + 2, true));
+    expect(run(process.ioctl(container, ExtensionIoctl.VFIO_IOMMU_UNPIN_DMA, pin(2)))).toBe(0);
+    run(device.access(FIRST + 3, true));
+    run(process.ioctl(container, ExtensionIoctl.VFIO_IOMMU_DISABLE_IOPF, 0));
+    run(device.access(FIRST + 4, true));
+    run(process.ioctl(container, Ioctl.VFIO_IOMMU_ENABLE_IOPF, 0));
+    expect(run(dirty())).toEqual([2, 3, 4]);
+    const more = space.mmap(64 * PAGE);
+    expect(run(map(container, more, IOVA + 64 * PAGE, 64 * PAGE))).toBe(0);
+    run(device.access(FIRST + 65, true));
+    expect(run(dirty(IOVA + 64 * PAGE, 64 * PAGE))).toEqual([1]);
+    expect(run(dirty())).toEqual([]);
+  });
+
+  test('a bitmap that cannot be delivered loses nothing', () => {
+    const { run, device, flag, dirty, call, space } = logged(16, { hardware });
+    flag(START);
+    run(device.access(FIRST + 5, true));
+    const gone = space.mmap(PAGE);
+    run(space.munmap(gone, PAGE));
+    expect(run(call(getBitmap(IOVA, 16 * PAGE, PAGE, 8, gone)))).toBe(EFAULT);
+    expect(run(dirty())).toEqual([5]);
+  });
+
+  test('without memory to split blocks there is no log, and all goes on', () => {
+    const { run, device, flag, dirty, iommu } = logged(16, { hardware, iopf: false });
+    const [domain] = iommu.domains;
+    if (domain?.dirty == null) throw new Error('the domain keeps dirty state');
+    const enable = domain.dirty.enable;
+    domain.dirty.enable = () => Errno.ENOMEM;
+    expect(flag(START)).toBe(Errno.ENOMEM);
+    expect(run(dirty())).toBe(EINVAL);
+    domain.dirty.enable = enable;
+    run(device.access(FIRST + 5, true));
+    expect(flag(START)).toBe(0);
+    run(device.access(FIRST + 6, true));
+    expect(run(dirty())).toEqual([6]);
   });
 });
 

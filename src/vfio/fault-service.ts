@@ -104,7 +104,7 @@ export class FaultService {
       if (missing < end) {
         const room = Math.min(end, missing + this.#io.residency.limitPages);
         attempt = yield* this.#mapper.mapRange(work, faults, missing, faults.mapped.findNextSet(missing, room));
-      } else if (write && readOnly < end && !this.#io.dirtyLogging) {
+      } else if (write && readOnly < end && !this.#io.logsByFaults) {
         attempt = yield* this.#upgrade(work, faults, readOnly);
       } else {
         return Errno.OK;
@@ -142,7 +142,7 @@ export class FaultService {
     const status = io.domain.protect(mapping.iovaOf(page), io.pageBytes, mapping.protection, gather);
     if (status === Errno.OK) {
       faults.writable.set(page);
-      mapping.dirty?.set(page);
+      if (io.logsByFaults) mapping.dirty?.set(page);
     }
     mapping.space.release(work.frames, 0, 1);
     if (io.latency.pageMap > 0) yield io.latency.pageMap;

@@ -62,7 +62,7 @@ export class IoAddressSpace {
   /** Who is told when an access of a device failed for good. */
   readonly errorListeners = new Map<IommuDevice, () => void>();
   policy: PremapPolicy = premapNone;
-  /** Write faults mark pages; nothing is mapped writable that was not written. */
+  /** Pages that are written get marked: by hardware where the domain has that, else see {@link logsByFaults}. */
   dirtyLogging = false;
   readonly #gathers: Gather[] = [];
   readonly #roomChanged: WaitQueue;
@@ -83,6 +83,11 @@ export class IoAddressSpace {
     this.pageBytes = pageBytes;
     this.lock = new RwLock(scheduler, `mappings of ${name}`);
     this.#roomChanged = new WaitQueue(scheduler, `room in ${name}`);
+  }
+
+  /** Write faults mark pages; nothing is mapped writable that was not written. */
+  get logsByFaults(): boolean {
+    return this.dirtyLogging && this.domain.dirty === null;
   }
 
   setFaultHandler(handler: FaultHandler | null): void {

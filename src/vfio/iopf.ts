@@ -5,7 +5,7 @@
 import { Errno } from '../errno.ts';
 import type { IommuDevice } from '../iommu/core.ts';
 import type { Steps } from '../sim/task.ts';
-import { writeProtect } from './dirty-log.ts';
+import { logConverted } from './dirty-log.ts';
 import type { DeviceFaultHandler } from './fault-handler.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
 import { type Mapping, newFaultState } from './mapping.ts';
@@ -132,11 +132,7 @@ function* makeFaultable(io: IoAddressSpace, mapping: Mapping): Steps {
     for (let page = first; page < end; page++) io.residency.add(mapping, page);
     yield* unpinMapped(io, mapping, first, end);
   }
-  if (io.dirtyLogging) {
-    // What was written until now went unseen.
-    if (mapping.writes) mapping.dirty?.setRange(0, mapping.pageCount);
-    yield* writeProtect(io, mapping);
-  }
+  if (io.logsByFaults) yield* logConverted(io, mapping);
   const excess = io.residency.excess(0);
   if (excess > 0) yield* io.evict(excess);
 }

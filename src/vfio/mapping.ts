@@ -1,6 +1,6 @@
 /** One MAP_DMA: a range of I/O virtual addresses backed by a range of a process's address space, and its fault state. */
 import { assert } from '../assert.ts';
-import { Protection } from '../iommu/core.ts';
+import { Protection, type WrittenRanges } from '../iommu/core.ts';
 import type { AddressSpace } from '../mm/address-space.ts';
 import { RangeLock } from '../sim/locks.ts';
 import { type Scheduler, type Steps, WaitQueue } from '../sim/task.ts';
@@ -38,7 +38,7 @@ export interface FaultState {
   readonly residencySlots: Int32Array;
 }
 
-export class Mapping implements Interval {
+export class Mapping implements Interval, WrittenRanges {
   readonly id: number;
   readonly iova: number;
   readonly size: number;
@@ -105,6 +105,11 @@ export class Mapping implements Interval {
 
   vaddrOf(page: number): number {
     return this.vaddr + page * this.pageBytes;
+  }
+
+  /** Marks what hardware saw written, while there is a log. */
+  noteWritten(iova: number, size: number): void {
+    this.dirty?.setRange(this.pageOf(iova), this.pageOf(iova + size - 1) + 1);
   }
 
   /** Takes a reference. @throws AssertionError once the mapping was released. */

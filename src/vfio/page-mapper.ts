@@ -190,8 +190,8 @@ export class PageMapper {
   /** Writes page-table entries and marks the pages: how many, or an errno where the first failed. */
   #enter(work: Work, faults: FaultState, first: number, count: number): number {
     const { page, write } = work;
-    if (!write || !this.#io.dirtyLogging) return this.#enterRun(work, faults, first, 0, count, write);
-    // With the dirty log on, only what was asked to be written may be writable: the rest would go unseen.
+    if (!write || !this.#io.logsByFaults) return this.#enterRun(work, faults, first, 0, count, write);
+    // Where write faults make the dirty log, only what was asked to be written may be writable: the rest would go unseen.
     for (let done = 0; done < count; ) {
       const at = first + done;
       const run = at === page ? 1 : at < page ? Math.min(count, page - first) - done : count - done;
@@ -217,7 +217,7 @@ export class PageMapper {
     io.residency.unreserve(reserved);
     faults.mapped.setRange(start, end);
     if (write || !mapping.writes) faults.writable.setRange(start, end);
-    if (write) mapping.dirty?.setRange(start, end);
+    if (write && io.logsByFaults) mapping.dirty?.setRange(start, end);
     for (let page = start; page < end; page++) io.residency.add(mapping, page);
     return mapped;
   }

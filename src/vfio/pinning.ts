@@ -125,7 +125,7 @@ function* unmapPages(io: IoAddressSpace, mapping: Mapping, first: number, end: n
   if (first === end) return;
   const gather = io.takeGather();
   const size = (end - first) * io.pageBytes;
-  const bytes = io.domain.unmap(mapping.iovaOf(first), size, gather);
+  const bytes = io.domain.unmap(mapping.iovaOf(first), size, gather, mapping);
   io.invariants.check('agreement', bytes === size, () => `${bytes} bytes unmapped, ${size} were mapped`);
   if (io.latency.pageUnmap > 0) yield io.latency.pageUnmap * (end - first);
   yield* io.flush(gather);

@@ -35,7 +35,7 @@ export function* revokePages(io: IoAddressSpace, mapping: Mapping, first: number
     }
     if (keep)
       io.domain.protect(mapping.iovaOf(page), (last - page) * io.pageBytes, protectionAt(io, mapping, page), gather);
-    const bytes = io.domain.unmap(mapping.iovaOf(page), (last - page) * io.pageBytes, gather);
+    const bytes = io.domain.unmap(mapping.iovaOf(page), (last - page) * io.pageBytes, gather, mapping);
     const expected = (last - page) * io.pageBytes;
     const [at, size] = [mapping.iovaOf(page), expected];
     io.invariants.check('agreement', bytes <= expected, () => `${bytes} bytes unmapped at ${at}, ${size} were mapped`);

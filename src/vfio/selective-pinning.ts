@@ -56,7 +56,7 @@ export function* unpinOnce(io: IoAddressSpace, mapping: Mapping, first: number, 
   return status;
 }
 
-/** Takes pinned pages out of the page table for good. With the dirty log on they count as written. */
+/** Takes pinned pages out of the page table for good. Where write faults make the dirty log, they count as written. */
 export function* unpinRange(
   io: IoAddressSpace,
   mapping: Mapping,
@@ -68,7 +68,7 @@ export function* unpinRange(
   for (let page = first; page < end; page++) mapping.pinCounts.delete(page);
   faults.mapped.clearRange(first, end);
   faults.writable.clearRange(first, end);
-  if (mapping.writes) mapping.dirty?.setRange(first, end);
+  if (mapping.writes && io.logsByFaults) mapping.dirty?.setRange(first, end);
   yield* unpinPages(io, mapping, first, end);
   mapping.revoking.unlock(held);
 }

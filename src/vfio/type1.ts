@@ -142,9 +142,9 @@ export class Type1 {
     return yield* this.exclusively(() => this.#map(request));
   }
 
-  /** VFIO_IOMMU_UNMAP_DMA: bytes unmapped, or -EINVAL. `before` runs for each mapping before it goes. */
-  *unmap(request: UnmapRequest, before?: (mapping: Mapping) => Steps<number>): Steps<number> {
-    return yield* this.exclusively(() => this.#unmap(request, before));
+  /** VFIO_IOMMU_UNMAP_DMA: bytes unmapped, or -EINVAL. `gone` is told of each mapping once no access uses it any more. */
+  *unmap(request: UnmapRequest, gone?: (mapping: Mapping) => void): Steps<number> {
+    return yield* this.exclusively(() => this.#unmap(request, gone));
   }
 
   /**
@@ -266,14 +266,13 @@ export class Type1 {
     return Errno.OK;
   }
 
-  *#unmap(request: UnmapRequest, before?: (mapping: Mapping) => Steps<number>): Steps<number> {
+  *#unmap(request: UnmapRequest, gone?: (mapping: Mapping) => void): Steps<number> {
     const mappings = this.covered(request);
     if (mappings === null) return Errno.EINVAL;
     let bytes = 0;
     for (const mapping of mappings) {
-      const status = before === undefined ? Errno.OK : yield* before(mapping);
-      if (status !== Errno.OK) return status;
       yield* this.#remove(mapping);
+      gone?.(mapping);
       bytes += mapping.size;
     }
     return bytes;

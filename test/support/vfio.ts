@@ -14,6 +14,8 @@ import { type HostFixtureOptions, hostFixture } from './host.ts';
 
 export interface VfioFixtureOptions extends HostFixtureOptions {
   readonly blocks?: boolean;
+  /** The IOMMU keeps access and dirty state. */
+  readonly hardware?: boolean;
   /** The IOMMU lets guests translate first. */
   readonly nesting?: boolean;
   readonly devices?: number;
@@ -78,7 +80,8 @@ export function vfioFixture(options: VfioFixtureOptions = {}) {
   const fixture = hostFixture(options);
   const { host, scheduler, latency, log, invariants } = fixture;
   const Kind = options.nesting === true ? FakeNestingIommu : FakeIommu;
-  const iommu: FakeIommu = new Kind(scheduler, (page) => host.allocator.isPageLive(page), options.blocks ?? true);
+  const { blocks = true, hardware = false } = options;
+  const iommu: FakeIommu = new Kind(scheduler, (page) => host.allocator.isPageLive(page), blocks, hardware);
   const vfio = new Vfio({
     scheduler,
     iommu,
