@@ -39,6 +39,8 @@ export class Memory {
   readonly base: number;
   readonly size: number;
   readonly #chunks: (Chunk | undefined)[];
+  /** The views of the chunks, beside them: a table walk waits for each object between it and a descriptor. */
+  readonly #views: DataView[];
   /** Number of the first chunk, counted from address 0. */
   readonly #first: number;
   #populated = 0;
@@ -50,6 +52,7 @@ export class Memory {
     this.#first = base / CHUNK_BYTES;
     // Filled, so that it stays a plain array: the engine keeps a sparse one as a hash table, ten times slower to read.
     this.#chunks = new Array<Chunk | undefined>(size / CHUNK_BYTES).fill(undefined);
+    this.#views = new Array<DataView>(size / CHUNK_BYTES).fill(ZEROS.view);
   }
 
   /** Whether `[address, address + length)` lies in this RAM. */
@@ -64,7 +67,7 @@ export class Memory {
 
   /** The chunk that holds `address`, to read fields in place at byte `address & CHUNK_OFFSET`. Do not write to it. */
   readView(address: number): DataView {
-    return (this.#chunks[((address - this.base) * CHUNKS_PER_BYTE) | 0] ?? ZEROS).view;
+    return this.#views[((address - this.base) * CHUNKS_PER_BYTE) | 0] ?? ZEROS.view;
   }
 
   /**
@@ -74,7 +77,7 @@ export class Memory {
   readViewOf(low: number, high: number): DataView | null {
     const index =
       (high < HIGH_HALF_IN_INT32 ? (high << 16) | (low >>> 16) : high * 2 ** 16 + (low >>> 16)) - this.#first;
-    return index >= 0 && index < this.#chunks.length ? (this.#chunks[index] ?? ZEROS).view : null;
+    return index >= 0 && index < this.#views.length ? (this.#views[index] ?? null) : null;
   }
 
   /** The chunk that holds `address`, to write fields in place at byte `address & CHUNK_OFFSET`. */
@@ -143,6 +146,7 @@ export class Memory {
     assert(index >= 0 && index < this.size / CHUNK_BYTES, 'memory is written inside its range');
     const chunk = newChunk();
     this.#chunks[index] = chunk;
+    this.#views[index] = chunk.view;
     this.#populated += 1;
     return chunk;
   }

@@ -3,10 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { encode, type Values } from '../../layout/struct.ts';
 import { CD } from '../spec/cd.layout.ts';
 import { STE } from '../spec/ste.layout.ts';
-import { ContextDescriptor } from './cd.ts';
-import { Control } from './control.ts';
+import { type ContextDescriptor, contextCache, contextCircumstances } from './cd.ts';
 import { type FeatureOptions, featuresOf } from './features.ts';
-import { StreamConfiguration } from './ste.ts';
+import { streamCache } from './ste.ts';
 
 type Fields = Partial<Values<typeof CD>>;
 
@@ -33,10 +32,13 @@ function decoded(
   ste: Partial<Values<typeof STE>> = {},
 ): ContextDescriptor {
   const features = featuresOf(options);
-  const stream = new StreamConfiguration();
-  stream.decode(encode(STE, { V: 1, Config: 5, ...ste }), 0, features, new Control());
-  const descriptor = new ContextDescriptor();
-  descriptor.decode(encode(CD, fields), 0, stream, features);
+  const streams = streamCache(1, features);
+  streams.take(0, encode(STE, { V: 1, Config: 5, ...ste }), 0, 0, 0, 0, 1);
+  const stream = streams.decoded(0);
+  const cache = contextCache(1, features);
+  cache.take(0, encode(CD, fields), 0, contextCircumstances(stream), 0, 0, 1);
+  const descriptor = cache.decoded(0);
+  descriptor.reachThrough(stream);
   return descriptor;
 }
 

@@ -9,11 +9,12 @@ import { L1CD } from '../spec/cd.layout.ts';
 import { EventType } from '../spec/events.layout.ts';
 import { STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
 import { L1STD, S1Dss, S1Fmt } from '../spec/ste.layout.ts';
-import { ContextDescriptor, contextSource } from './cd.ts';
+import { type ContextDescriptor, contextCache, contextCircumstances } from './cd.ts';
 import type { Control } from './control.ts';
 import { type Features, outputAddressBits, powerOfTwo } from './features.ts';
 import type { RegisterFile } from './register-file.ts';
-import { StreamConfiguration, streamSource } from './ste.ts';
+import { type StreamConfiguration, streamCache, streamCircumstances } from './ste.ts';
+import type { StructureCache } from './structure-cache.ts';
 import type { TranslationContext } from './translation/context.ts';
 import { Outcome } from './translation/outcome.ts';
 import type { Translator } from './translation/translator.ts';
@@ -43,6 +44,9 @@ export interface ConfigurationOptions {
   readonly translator: Translator;
 }
 
+const streamSlot = (streamId: number): number => streamId & (STREAM_SLOTS - 1);
+const contextSlot = (streamId: number, index: number): number => (streamId * 37 + index) & (CONTEXT_SLOTS - 1);
+
 /** A level 1 descriptor of a stream table or CD table. */
 class Level1Entry {
   streamId = -1;
@@ -65,16 +69,16 @@ export class Configuration {
   readonly #bus: Bus;
   readonly #translator: Translator;
   readonly #addressLimit: number;
-  /** Slots are made when they are first used: most SMMUs see few streams. */
-  readonly #streams: (StreamConfiguration | undefined)[] = new Array(STREAM_SLOTS).fill(undefined);
-  readonly #contexts: (ContextDescriptor | undefined)[] = new Array(CONTEXT_SLOTS).fill(undefined);
-  readonly #streamSource = streamSource(STREAM_SLOTS);
-  readonly #contextSource = contextSource(CONTEXT_SLOTS);
+  readonly #streams: StructureCache<StreamConfiguration>;
+  readonly #contexts: StructureCache<ContextDescriptor>;
   readonly #streamTables: Level1Entry[] = [];
   readonly #contextTables: Level1Entry[] = [];
   readonly #bytes = new Uint8Array(CD_BYTES);
   readonly #scratch = new DataView(this.#bytes.buffer);
   #epoch = 0;
+  /** Whose STE {@link stream} is. */
+  #streamId = 0;
+  #streamEpoch = 0;
   /** What the public fields answer at once, as long as no look-up and no invalidation came since. */
   #knownStream = NOTHING;
   #knownSubstream = NO_SUBSTREAM;
@@ -88,11 +92,11 @@ export class Configuration {
   #at = 0;
 
   /** The STE; only {@link findStream} and {@link find} set it. */
-  stream = new StreamConfiguration();
+  stream: StreamConfiguration;
   /** The CD, or null where stage 1 is not used. */
   descriptor: ContextDescriptor | null = null;
   /** What translation needs: both stages off is bypass. */
-  context: TranslationContext = this.stream.withoutStage1;
+  context: TranslationContext;
   /** Physical address of a fetch that aborted. */
   fetchAddress = 0;
   /** SubstreamID of a C_BAD_SUBSTREAMID record. */
@@ -112,6 +116,10 @@ export class Configuration {
     this.#bus = options.bus;
     this.#translator = options.translator;
     this.#addressLimit = 2 ** outputAddressBits(options.features);
+    this.#streams = streamCache(STREAM_SLOTS, options.features);
+    this.#contexts = contextCache(CONTEXT_SLOTS, options.features);
+    this.stream = this.#streams.decoded(0);
+    this.context = this.stream.withoutStage1;
     for (let slot = 0; slot < LEVEL_1_SLOTS; slot++) this.#streamTables.push(new Level1Entry());
     for (let slot = 0; slot < LEVEL_1_SLOTS; slot++) this.#contextTables.push(new Level1Entry());
   }
@@ -146,46 +154,20 @@ export class Configuration {
       this.walkSteps = 0;
       return 0;
     }
-    const streamEvent = this.findStream(streamId);
-    if (streamEvent !== 0) return streamEvent;
-    if (this.stream.aborts) return 0;
-    const event = this.findContext(substream);
-    if (event !== 0) return event;
-    this.#knownStream = streamId;
-    this.#knownSubstream = substream;
-    return 0;
+    return this.#load(streamId, substream);
   }
 
   /** The STE alone. */
   findStream(streamId: number): EventType | 0 {
-    this.#knownStream = NOTHING;
-    this.fetches = 0;
-    this.walkSteps = 0;
-    const stream = this.#streamSlot(streamId);
-    if (stream.streamId !== streamId) {
-      const event = this.#fetchStream(streamId, stream);
-      if (event !== 0) return event;
-    }
-    this.stream = stream;
-    this.descriptor = null;
-    this.context = stream.withoutStage1;
-    return stream.illegal ? EventType.C_BAD_STE : 0;
+    const event = this.#loadStream(streamId);
+    return event === 0 ? this.#withoutContext(this.stream, NO_STAGE_1) : event;
   }
 
   /** The CD that `substream` selects; {@link findStream} found the STE. */
   findContext(substream: number): EventType | 0 {
     const stream = this.stream;
     const index = this.#contextIndex(stream, substream);
-    if (index === NO_STAGE_1) return 0;
-    if (index < 0) return -index as EventType;
-    const slot = this.#contextSlot(stream.streamId, index);
-    if (slot.streamId !== stream.streamId || slot.index !== index || slot.epoch !== stream.epoch) {
-      const event = this.#fetchContext(stream, index, slot);
-      if (event !== 0) return event;
-    }
-    this.descriptor = slot;
-    this.context = slot.context;
-    return slot.illegal ? EventType.C_BAD_CD : 0;
+    return index >= 0 ? this.#loadContext(stream, index) : this.#withoutContext(stream, index);
   }
 
   /** Whether `substream` may be used with the STE found, without looking at a CD: 0, or the event. */
@@ -197,16 +179,18 @@ export class Configuration {
   /** CMD_CFGI_STE; `leaf` keeps level 1 descriptors (§4.3.1). CDs go with their STE. */
   forgetStream(streamId: number, leaf: boolean): void {
     this.#knownStream = NOTHING;
-    const stream = this.#streamSlot(streamId);
-    if (stream.streamId === streamId) stream.streamId = -1;
+    const slot = streamSlot(streamId);
+    if (this.#streams.owner(slot) === streamId) this.#streams.setEpoch(slot, 0);
     if (!leaf) this.#forgetStreamTables(streamId, 1);
   }
 
   /** CMD_CFGI_STE_RANGE: `count` StreamIDs from `first` (§4.3.2). */
   forgetStreams(first: number, count: number): void {
     this.#knownStream = NOTHING;
-    for (const stream of this.#streams) {
-      if (stream !== undefined && stream.streamId >= first && stream.streamId < first + count) stream.streamId = -1;
+    const streams = this.#streams;
+    for (let slot = 0; slot < STREAM_SLOTS; slot++) {
+      const streamId = streams.owner(slot);
+      if (streamId >= first && streamId < first + count) streams.setEpoch(slot, 0);
     }
     this.#forgetStreamTables(first, count);
   }
@@ -214,8 +198,9 @@ export class Configuration {
   /** CMD_CFGI_CD; `leaf` keeps the level 1 CD (§4.3.3). */
   forgetContext(streamId: number, index: number, leaf: boolean): void {
     this.#knownStream = NOTHING;
-    const slot = this.#contextSlot(streamId, index);
-    if (slot.streamId === streamId && slot.index === index) slot.streamId = -1;
+    const contexts = this.#contexts;
+    const slot = contextSlot(streamId, index);
+    if (contexts.holds(slot, streamId, index, contexts.epoch(slot))) contexts.setEpoch(slot, 0);
     if (leaf) return;
     // A level 1 CD covers 64 or 1024 CDs; the format is not known here, so both are dropped.
     for (const entry of this.#contextTables) {
@@ -227,35 +212,73 @@ export class Configuration {
   /** CMD_CFGI_CD_ALL (§4.3.4): what was cached through the STE no longer belongs to it. */
   forgetContexts(streamId: number): void {
     this.#knownStream = NOTHING;
-    const stream = this.#streamSlot(streamId);
-    if (stream.streamId === streamId) stream.epoch = ++this.#epoch;
+    const streams = this.#streams;
+    const slot = streamSlot(streamId);
+    if (streams.epoch(slot) !== 0 && streams.owner(slot) === streamId) streams.setEpoch(slot, ++this.#epoch);
   }
 
   /** Everything, as at reset. */
   forgetAll(): void {
     this.#knownStream = NOTHING;
-    for (const stream of this.#streams) if (stream !== undefined) stream.streamId = -1;
+    for (let slot = 0; slot < STREAM_SLOTS; slot++) this.#streams.setEpoch(slot, 0);
     for (const entry of this.#streamTables) entry.streamId = -1;
   }
 
-  #streamSlot(streamId: number): StreamConfiguration {
-    const index = streamId & (STREAM_SLOTS - 1);
-    let slot = this.#streams[index];
-    if (slot === undefined) {
-      slot = new StreamConfiguration(this.#streamSource, index);
-      this.#streams[index] = slot;
-    }
-    return slot;
+  /** {@link find}, when it is not what was asked for last: apart, so that the common case is small enough to inline. */
+  #load(streamId: number, substream: number): EventType | 0 {
+    const streamEvent = this.#loadStream(streamId);
+    if (streamEvent !== 0) return streamEvent;
+    const stream = this.stream;
+    const index = stream.aborts ? NO_STAGE_1 : this.#contextIndex(stream, substream);
+    const event = index >= 0 ? this.#loadContext(stream, index) : this.#withoutContext(stream, index);
+    if (event !== 0 || stream.aborts) return event;
+    this.#knownStream = streamId;
+    this.#knownSubstream = substream;
+    return 0;
   }
 
-  #contextSlot(streamId: number, index: number): ContextDescriptor {
-    const position = (streamId * 37 + index) & (CONTEXT_SLOTS - 1);
-    let slot = this.#contexts[position];
-    if (slot === undefined) {
-      slot = new ContextDescriptor(this.#contextSource, position);
-      this.#contexts[position] = slot;
+  #loadStream(streamId: number): EventType | 0 {
+    this.#knownStream = NOTHING;
+    this.fetches = 0;
+    this.walkSteps = 0;
+    const streams = this.#streams;
+    const slot = streamSlot(streamId);
+    let epoch = streams.epoch(slot);
+    if (epoch === 0 || !streams.holds(slot, streamId, 0, epoch)) {
+      const event = this.#fetchStream(streamId, slot);
+      if (event !== 0) return event;
+      epoch = this.#epoch;
     }
-    return slot;
+    this.#streamId = streamId;
+    this.#streamEpoch = epoch;
+    const stream = streams.decoded(slot);
+    // Mostly it is the same object: writing a reference costs more than comparing it.
+    if (this.stream !== stream) this.stream = stream;
+    return stream.illegal ? EventType.C_BAD_STE : 0;
+  }
+
+  /** The CD `index` of the STE found. */
+  #loadContext(stream: StreamConfiguration, index: number): EventType | 0 {
+    const contexts = this.#contexts;
+    const slot = contextSlot(this.#streamId, index);
+    if (!contexts.holds(slot, this.#streamId, index, this.#streamEpoch)) {
+      const event = this.#fetchContext(stream, index, slot);
+      if (event !== 0) return event;
+    }
+    const descriptor = contexts.decoded(slot);
+    descriptor.reachThrough(stream);
+    if (this.descriptor !== descriptor) {
+      this.descriptor = descriptor;
+      this.context = descriptor.context;
+    }
+    return descriptor.illegal ? EventType.C_BAD_CD : 0;
+  }
+
+  /** Leaves it at the STE: `index` is {@link NO_STAGE_1}, or an event negated. */
+  #withoutContext(stream: StreamConfiguration, index: number): EventType | 0 {
+    this.descriptor = null;
+    this.context = stream.withoutStage1;
+    return index === NO_STAGE_1 ? 0 : (-index as EventType);
   }
 
   /** Index of the CD, {@link NO_STAGE_1}, or the event negated (§5.2 S1CDMax and S1DSS, §7.3.7, §7.3.9). */
@@ -272,7 +295,7 @@ export class Configuration {
     return substream === 0 && stream.S1DSS === S1Dss.SUBSTREAM_0 ? -EventType.F_STREAM_DISABLED : substream;
   }
 
-  #fetchStream(streamId: number, slot: StreamConfiguration): EventType | 0 {
+  #fetchStream(streamId: number, slot: number): EventType | 0 {
     if (streamId >= this.#streamCount) return EventType.C_BAD_STREAMID;
     let address = this.#tableBase + streamId * STE_BYTES;
     if (this.#split > 0) {
@@ -294,9 +317,8 @@ export class Configuration {
       address = entry.pointer - (entry.pointer % bytes) + within * STE_BYTES;
     }
     if (!this.#fetch(this.#truncate(address), STE_BYTES)) return EventType.F_STE_FETCH;
-    slot.streamId = streamId;
-    slot.epoch = ++this.#epoch;
-    slot.decode(this.#view, this.#at, this.#features, this.#control);
+    this.#epoch += 1;
+    this.#streams.take(slot, this.#view, this.#at, streamCircumstances(this.#control), streamId, 0, this.#epoch);
     return 0;
   }
 
@@ -309,13 +331,13 @@ export class Configuration {
     return 0;
   }
 
-  #fetchContext(stream: StreamConfiguration, index: number, slot: ContextDescriptor): EventType | 0 {
+  #fetchContext(stream: StreamConfiguration, index: number, slot: number): EventType | 0 {
     let address = stream.contextTable + index * CD_BYTES;
     if (stream.S1Fmt !== S1Fmt.LINEAR) {
       const leaf = stream.S1Fmt === S1Fmt.TWO_LEVEL_4K ? 64 : 1024;
       const table = Math.floor(index / leaf);
-      const entry = this.#contextTables[(stream.streamId * 7 + table) & (LEVEL_1_SLOTS - 1)] as Level1Entry;
-      if (entry.streamId !== stream.streamId || entry.index !== table || entry.epoch !== stream.epoch) {
+      const entry = this.#contextTables[(this.#streamId * 7 + table) & (LEVEL_1_SLOTS - 1)] as Level1Entry;
+      if (entry.streamId !== this.#streamId || entry.index !== table || entry.epoch !== this.#streamEpoch) {
         const event = this.#fetchContextTable(stream, table, entry);
         if (event !== 0) return event;
       }
@@ -329,10 +351,8 @@ export class Configuration {
     }
     const event = this.#fetchThroughStage2(stream, address, CD_BYTES);
     if (event !== 0) return event;
-    slot.streamId = stream.streamId;
-    slot.index = index;
-    slot.epoch = stream.epoch;
-    slot.decode(this.#view, this.#at, stream, this.#features);
+    const circumstances = contextCircumstances(stream);
+    this.#contexts.take(slot, this.#view, this.#at, circumstances, this.#streamId, index, this.#streamEpoch);
     return 0;
   }
 
@@ -342,9 +362,9 @@ export class Configuration {
     if (address >= this.#addressLimit) return EventType.C_BAD_STE;
     const event = this.#fetchThroughStage2(stream, address, L1_BYTES);
     if (event !== 0) return event;
-    entry.streamId = stream.streamId;
+    entry.streamId = this.#streamId;
     entry.index = table;
-    entry.epoch = stream.epoch;
+    entry.epoch = this.#streamEpoch;
     entry.valid = L1CD.V.get(this.#view, this.#at);
     entry.pointer = L1CD.L2Ptr.get(this.#view, this.#at) * CONTEXT_POINTER_UNIT;
     return 0;

@@ -9,6 +9,7 @@ import type { Log } from '../../sim/log.ts';
 import { EVENT_BYTES, EventRecord } from '../spec/events.layout.ts';
 import { EVENTQ_CONS, EVENTQ_PROD, GERROR } from '../spec/registers.layout.ts';
 import type { Control } from './control.ts';
+import { isStalled } from './events.ts';
 import type { Interrupts } from './interrupts.ts';
 import { advance, type Queue } from './queue.ts';
 import type { RegisterFile } from './register-file.ts';
@@ -95,7 +96,7 @@ export class EventQueue {
    */
   record(mergeable: boolean, elapsedNs = 0): void {
     const counts = this.#counts;
-    const stall = EventRecord.Stall.get(this.view) === 1;
+    const stall = isStalled(this.view);
     // A stalled transaction without a record is retried later and counts then (§7.2.1).
     if (stall && !this.writable) return;
     counts.produced += 1;
@@ -136,7 +137,7 @@ export class EventQueue {
 
   #log(index: number): void {
     const { view } = this;
-    const stalled = EventRecord.Stall.get(view) === 1;
+    const stalled = isStalled(view);
     this.#options.log.debug({
       event: 'smmuv3.event',
       type: EventRecord.EventNumber.get(view),

@@ -172,9 +172,19 @@ export class Queue {
   }
 }
 
-/** Entries are short and aligned: moving their words costs less than a typed array's own copy. */
+/**
+ * Entries are 16 or 32 bytes, aligned: moving their words costs less than a typed array's own copy, and four at a time
+ * less than one.
+ */
 function copyWords(from: DataView, fromAt: number, to: DataView, toAt: number, length: number): void {
-  for (let byte = 0; byte < length; byte += 4) to.setInt32(toAt + byte, from.getInt32(fromAt + byte, true), true);
+  for (let byte = 0; byte < length; byte += 16) {
+    const source = fromAt + byte;
+    const target = toAt + byte;
+    to.setInt32(target, from.getInt32(source, true), true);
+    to.setInt32(target + 4, from.getInt32(source + 4, true), true);
+    to.setInt32(target + 8, from.getInt32(source + 8, true), true);
+    to.setInt32(target + 12, from.getInt32(source + 12, true), true);
+  }
 }
 
 const bytesOf = (view: DataView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

@@ -1,17 +1,18 @@
 /** Stream table entries: which are ILLEGAL (IHI 0070 §5.2.2), and what the legal ones say (§5.2). */
 import { Eats, S1Dss, S1Fmt, STE, SteConfig } from '../spec/ste.layout.ts';
 import type { Control } from './control.ts';
-import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits, powerOfTwo } from './features.ts';
-import { Difference, StructureSource } from './structure-source.ts';
+import { ADDRESS_BITS, type Features, granuleSupported, outputAddressBits } from './features.ts';
+import { type DecodedStructure, StructureCache } from './structure-cache.ts';
 import { TableAddress } from './table-address.ts';
 import { type Stage2, StreamWorld, TranslationContext } from './translation/context.ts';
 
-/** 32-bit words of an STE that hold fields of ours: up to S2TTB. */
-const STE_WORDS = 8;
-/** S1ContextPtr is in units of 64 bytes. */
-const CONTEXT_UNIT = 2 ** STE.S1ContextPtr.lsb;
+const CONTEXT_TABLE = new TableAddress(STE.S1ContextPtr, 56);
+const VMID_WORD = STE.S2VMID.lsb / 32;
 const S2_TABLE = new TableAddress(STE.S2TTB);
-const { NONE, KIND } = Difference;
+
+const TWO_32 = 2 ** 32;
+const ATSCHK = 1;
+const E2H = 2;
 
 /** S2TG to granule bits; 0 is reserved. */
 const S2_GRANULE_BITS = [12, 16, 14, 0] as const;
@@ -27,16 +28,16 @@ const START_LEVELS: Readonly<Record<number, readonly number[]>> = {
   16: [3, 2, 1, RESERVED_LEVEL],
 };
 
-/** What remembers the words of STEs, for a cache of so many slots. */
-export const streamSource = (slots: number): StructureSource =>
-  new StructureSource(STE_WORDS, [STE.S1ContextPtr, STE.S2VMID, STE.S2TTB], slots);
+/** What the meaning of an STE depends on beside its words: CR0.ATSCHK and CR2.E2H when it is fetched. */
+export const streamCircumstances = (control: Control): number =>
+  (control.ATSCHK ? ATSCHK : 0) | (control.E2H ? E2H : 0);
 
-/** A decoded STE. One object serves one slot of the configuration cache and is refilled in place. */
-export class StreamConfiguration {
-  /** The StreamID whose STE this is; -1 when it holds nothing. */
-  streamId = -1;
-  /** Distinguishes every fetch: a cached CD belongs to the STE it was reached through. */
-  epoch = 0;
+/** A cache of so many STEs. */
+export const streamCache = (slots: number, features: Features): StructureCache<StreamConfiguration> =>
+  new StructureCache(slots, [STE.S1ContextPtr, STE.S2VMID, STE.S2TTB], () => new StreamConfiguration(features));
+
+/** A decoded STE. */
+export class StreamConfiguration implements DecodedStructure {
   /** V=0 or ILLEGAL: every use is C_BAD_STE. */
   illegal = true;
   Config = 0;
@@ -60,24 +61,20 @@ export class StreamConfiguration {
   /** 0 where IDR1.ATTR_PERMS_OVR=0. */
   PRIVCFG = 0;
   INSTCFG = 0;
+  /** Whether one of them changes what comes in. */
+  overrides = false;
   /** The stream without stage 1: stage 2 alone, or bypass. */
   readonly withoutStage1 = new TranslationContext();
-  readonly #source: StructureSource;
-  readonly #slot: number;
+  readonly #features: Features;
   /** V=0, or ILLEGAL for a reason other than its particulars. */
   #illegalKind = true;
   /** S1ContextPtr and S2TTB are addresses of so many bits, S2VMID a number of so many: 0 where it plays no part. */
   #contextBits = 0;
   #tableBits = 0;
   #vmidBits = 0;
-  /** CR0.ATSCHK and CR2.E2H at the time of decoding. */
-  #atschk = false;
-  #e2h = false;
 
-  /** Slot `slot` of a cache, whose words `source` remembers; by default a cache of one. */
-  constructor(source = streamSource(1), slot = 0) {
-    this.#source = source;
-    this.#slot = slot;
+  constructor(features: Features) {
+    this.#features = features;
   }
 
   get world(): StreamWorld {
@@ -88,90 +85,82 @@ export class StreamConfiguration {
     return this.withoutStage1.vmid;
   }
 
-  /**
-   * Fills this object from the STE at byte `at` of `view`. Fetching again what did not change costs a comparison, and an
-   * STE of the same kind as the one before little more. `features` are always the same.
-   */
-  decode(view: DataView, at: number, features: Features, control: Control): void {
-    const difference = this.#source.take(view, at, this.#slot);
-    const switched = this.#atschk !== control.ATSCHK || this.#e2h !== control.E2H;
-    if (difference === NONE && !switched) return;
-    if (difference === KIND || switched) {
-      this.#atschk = control.ATSCHK;
-      this.#e2h = control.E2H;
-      this.#illegalKind = kindIllegal(view, at, features);
-      if (!this.#illegalKind) this.#decodeKind(view, at, features, control);
-    }
-    this.illegal = this.#illegalKind || !this.#decodeParticulars(view, at);
+  decodeKind(view: DataView, circumstances: number): void {
+    const features = this.#features;
+    this.#illegalKind = kindIllegal(view, features);
+    if (this.#illegalKind) return;
+    const config = STE.Config.get(view);
+    this.Config = config;
+    this.aborts = config < SteConfig.BYPASS;
+    this.MEV = STE.MEV.get(view) === 1;
+    this.PPAR = features.PPS === 0 && STE.PPAR.get(view) === 1;
+    if (this.aborts) return;
+    this.stage1 = (config & 1) !== 0;
+    this.stage2 = (config & 2) !== 0;
+    this.EATS = effectiveEats(view, features, (circumstances & ATSCHK) !== 0, config);
+    this.PRIVCFG = features.ATTR_PERMS_OVR === 1 ? STE.PRIVCFG.get(view) : 0;
+    this.INSTCFG = features.ATTR_PERMS_OVR === 1 ? STE.INSTCFG.get(view) : 0;
+    this.overrides = this.PRIVCFG !== 0 || this.INSTCFG !== 0;
+    if (this.stage1) this.#decodeStage1(view, features);
+    this.#decodeRegime(view, features, (circumstances & E2H) !== 0);
+  }
+
+  decodeParticulars(words: Int32Array, at: number): void {
+    this.illegal = this.#illegalKind || !this.#takeParticulars(words, at);
   }
 
   /** Where the tables are, and the VMID: false when one of them is out of range, which makes the STE ILLEGAL. */
-  #decodeParticulars(view: DataView, at: number): boolean {
+  #takeParticulars(words: Int32Array, at: number): boolean {
     if (this.aborts) return true;
     const context = this.withoutStage1;
     if (this.stage1) {
-      this.contextTable = STE.S1ContextPtr.get(view, at) * CONTEXT_UNIT;
-      if (this.contextTable >= powerOfTwo(this.#contextBits)) return false;
+      const high = CONTEXT_TABLE.high(words, at);
+      this.contextTable = high * TWO_32 + (CONTEXT_TABLE.low(words, at) >>> 0);
+      if (high >>> (this.#contextBits - 32) !== 0) return false;
     }
     if (this.#vmidBits > 0) {
-      context.vmid = STE.S2VMID.get(view, at);
+      context.vmid = (words[at + VMID_WORD] ?? 0) & STE.S2VMID.max;
       if (context.vmid >>> this.#vmidBits !== 0) return false;
     }
     if (this.stage2) {
       const { tables } = context.stage2;
-      tables.tableLow = S2_TABLE.low(view, at);
-      tables.tableHigh = S2_TABLE.high(view, at);
+      tables.tableLow = S2_TABLE.low(words, at);
+      tables.tableHigh = S2_TABLE.high(words, at);
       if (tables.tableHigh >>> (this.#tableBits - 32) !== 0) return false;
       tables.rebase();
     }
-    context.rekey();
+    context.retag();
     return true;
   }
 
-  #decodeKind(view: DataView, at: number, features: Features, control: Control): void {
-    const config = STE.Config.get(view, at);
-    this.Config = config;
-    this.aborts = config < SteConfig.BYPASS;
-    this.MEV = STE.MEV.get(view, at) === 1;
-    this.PPAR = features.PPS === 0 && STE.PPAR.get(view, at) === 1;
-    if (this.aborts) return;
-    this.stage1 = (config & 1) !== 0;
-    this.stage2 = (config & 2) !== 0;
-    this.EATS = effectiveEats(view, at, features, control, config);
-    this.PRIVCFG = features.ATTR_PERMS_OVR === 1 ? STE.PRIVCFG.get(view, at) : 0;
-    this.INSTCFG = features.ATTR_PERMS_OVR === 1 ? STE.INSTCFG.get(view, at) : 0;
-    if (this.stage1) this.#decodeStage1(view, at, features);
-    this.#decodeRegime(view, at, features, control);
-  }
-
-  #decodeStage1(view: DataView, at: number, features: Features): void {
-    const substreams = features.SSIDSIZE > 0 ? STE.S1CDMax.get(view, at) : 0;
+  #decodeStage1(view: DataView, features: Features): void {
+    const substreams = features.SSIDSIZE > 0 ? STE.S1CDMax.get(view) : 0;
     this.S1CDMax = substreams;
-    this.S1Fmt = substreams > 0 ? STE.S1Fmt.get(view, at) : S1Fmt.LINEAR;
+    this.S1Fmt = substreams > 0 ? STE.S1Fmt.get(view) : S1Fmt.LINEAR;
     if (this.S1Fmt > S1Fmt.TWO_LEVEL_64K) this.S1Fmt = S1Fmt.LINEAR;
-    this.S1DSS = substreams > 0 ? STE.S1DSS.get(view, at) : S1Dss.TERMINATE;
+    this.S1DSS = substreams > 0 ? STE.S1DSS.get(view) : S1Dss.TERMINATE;
     if (this.S1DSS > S1Dss.SUBSTREAM_0) this.S1DSS = S1Dss.TERMINATE;
     // IAS equals OAS without VMSAv8-32, so one size serves PA and IPA (§3.4.3).
     this.#contextBits = outputAddressBits(features);
-    this.S1STALLD = STE.S1STALLD.get(view, at) === 1;
+    this.S1STALLD = STE.S1STALLD.get(view) === 1;
   }
 
-  #decodeRegime(view: DataView, at: number, features: Features, control: Control): void {
+  #decodeRegime(view: DataView, features: Features, e2h: boolean): void {
     const context = this.withoutStage1;
-    const hyp = !strwUnused(features, this.Config) && STE.STRW.get(view, at) !== 0;
+    const hyp = !strwUnused(features, this.Config) && STE.STRW.get(view) !== 0;
     if (!hyp) context.world = StreamWorld.EL1;
-    else context.world = control.E2H ? StreamWorld.EL2_E2H : StreamWorld.EL2;
+    else context.world = e2h ? StreamWorld.EL2_E2H : StreamWorld.EL2;
     const hasVmid = features.S2P === 1 && this.Config !== SteConfig.BYPASS && !hyp;
     this.#vmidBits = hasVmid ? (features.VMID16 === 1 ? 16 : 8) : 0;
     context.vmid = 0;
     context.asid = 0;
     context.stage1Enabled = false;
     context.stage2Enabled = this.stage2;
-    this.S2S = this.stage2 && STE.S2S.get(view, at) === 1;
-    this.S2R = this.stage2 && STE.S2R.get(view, at) === 1;
+    this.S2S = this.stage2 && STE.S2S.get(view) === 1;
+    this.S2R = this.stage2 && STE.S2R.get(view) === 1;
     if (this.stage2) {
-      decodeStage2(context.stage2, view, at, features);
-      this.#tableBits = tableBits(context.stage2.outputBits, isLarge(view, at, features));
+      decodeStage2(context.stage2, view, features);
+      this.#tableBits = tableBits(context.stage2.outputBits, isLarge(view, features));
     }
     context.derive();
   }
@@ -182,11 +171,11 @@ function strwUnused(features: Features, config: number): boolean {
   return features.S1P === 0 || features.Hyp === 0 || config >= SteConfig.STAGE_2 || config === SteConfig.BYPASS;
 }
 
-function effectiveEats(view: DataView, at: number, features: Features, control: Control, config: number): number {
+function effectiveEats(view: DataView, features: Features, atschk: boolean, config: number): number {
   if (features.ATS === 0 || config === SteConfig.BYPASS) return Eats.DISABLED;
-  const eats = STE.EATS.get(view, at);
+  const eats = STE.EATS.get(view);
   // Split-stage needs CR0.ATSCHK=1; 0b11 needs the DPT, which is not modelled (§5.2 EATS).
-  if (eats === Eats.SPLIT_STAGE) return control.ATSCHK ? eats : Eats.DISABLED;
+  if (eats === Eats.SPLIT_STAGE) return atschk ? eats : Eats.DISABLED;
   return eats === Eats.ENABLED ? eats : Eats.DISABLED;
 }
 
@@ -214,90 +203,90 @@ export function txszInRange(txsz: number, granuleBits: number, least: number, fe
 export const tableBits = (outputBits: number, large: boolean): number => Math.min(outputBits, large ? 52 : 48);
 
 /** Whether stage 2 may have 52-bit addresses as far as the STE goes: 64 KiB granules, or DS. */
-function isLarge(view: DataView, at: number, features: Features): boolean {
-  return S2_GRANULE_BITS[STE.S2TG.get(view, at)] === 16 || (features.DS === 1 && STE.S2DS.get(view, at) === 1);
+function isLarge(view: DataView, features: Features): boolean {
+  return S2_GRANULE_BITS[STE.S2TG.get(view)] === 16 || (features.DS === 1 && STE.S2DS.get(view) === 1);
 }
 
-function stage2StartLevel(view: DataView, at: number, granuleBits: number, features: Features): number {
-  const extended = granuleBits === 12 && features.DS === 1 && STE.S2DS.get(view, at) === 1;
-  const sl0 = STE.S2SL0.get(view, at) + (extended ? 4 * STE.S2SL0_2.get(view, at) : 0);
+function stage2StartLevel(view: DataView, granuleBits: number, features: Features): number {
+  const extended = granuleBits === 12 && features.DS === 1 && STE.S2DS.get(view) === 1;
+  const sl0 = STE.S2SL0.get(view) + (extended ? 4 * STE.S2SL0_2.get(view) : 0);
   return START_LEVELS[granuleBits]?.[sl0] ?? RESERVED_LEVEL;
 }
 
-function decodeStage2(stage2: Stage2, view: DataView, at: number, features: Features): void {
-  const granuleBits = S2_GRANULE_BITS[STE.S2TG.get(view, at)] ?? 0;
+function decodeStage2(stage2: Stage2, view: DataView, features: Features): void {
+  const granuleBits = S2_GRANULE_BITS[STE.S2TG.get(view)] ?? 0;
   const tables = stage2.tables;
   tables.granuleBits = granuleBits;
-  tables.inputBits = 64 - STE.S2T0SZ.get(view, at);
-  tables.wide = isWide(granuleBits, STE.S2DS.get(view, at) === 1, features);
-  tables.startLevel = stage2StartLevel(view, at, granuleBits, features);
-  tables.shareability = STE.S2SH0.get(view, at);
-  stage2.outputBits = effectiveAddressBits(STE.S2PS.get(view, at), features);
-  stage2.accessFlagFaultDisabled = STE.S2AFFD.get(view, at) === 1;
-  stage2.hardwareAccess = features.HTTU > 0 && STE.S2HA.get(view, at) === 1;
-  stage2.hardwareDirty = features.HTTU > 1 && stage2.hardwareAccess && STE.S2HD.get(view, at) === 1;
-  stage2.S2PTW = STE.S2PTW.get(view, at) === 1;
-  stage2.S2FWB = features.FWB === 1 && STE.S2FWB.get(view, at) === 1;
-  stage2.bigEndian = STE.S2ENDI.get(view, at) === 1;
+  tables.inputBits = 64 - STE.S2T0SZ.get(view);
+  tables.wide = isWide(granuleBits, STE.S2DS.get(view) === 1, features);
+  tables.startLevel = stage2StartLevel(view, granuleBits, features);
+  tables.shareability = STE.S2SH0.get(view);
+  stage2.outputBits = effectiveAddressBits(STE.S2PS.get(view), features);
+  stage2.accessFlagFaultDisabled = STE.S2AFFD.get(view) === 1;
+  stage2.hardwareAccess = features.HTTU > 0 && STE.S2HA.get(view) === 1;
+  stage2.hardwareDirty = features.HTTU > 1 && stage2.hardwareAccess && STE.S2HD.get(view) === 1;
+  stage2.S2PTW = STE.S2PTW.get(view) === 1;
+  stage2.S2FWB = features.FWB === 1 && STE.S2FWB.get(view) === 1;
+  stage2.bigEndian = STE.S2ENDI.get(view) === 1;
 }
 
 /**
  * Whether the STE is ILLEGAL, V=0 included, whatever its particulars are (§5.2.2 SteIllegal, Non-secure, v3.1 and later).
  */
-function kindIllegal(view: DataView, at: number, features: Features): boolean {
-  if (STE.V.get(view, at) === 0) return true;
-  const config = STE.Config.get(view, at);
+function kindIllegal(view: DataView, features: Features): boolean {
+  if (STE.V.get(view) === 0) return true;
+  const config = STE.Config.get(view);
   if (config < SteConfig.BYPASS) return false;
   const stage1 = (config & 1) !== 0;
   const stage2 = (config & 2) !== 0;
   if (stage1 && features.S1P === 0) return true;
   if (stage2 && features.S2P === 0) return true;
-  if (eatsIllegal(view, at, features, config)) return true;
-  const world = strwUnused(features, config) ? 0 : STE.STRW.get(view, at);
+  if (eatsIllegal(view, features, config)) return true;
+  const world = strwUnused(features, config) ? 0 : STE.STRW.get(view);
   if ((world & 1) !== 0) return true;
-  if (stage1 && stage1Illegal(view, at, features)) return true;
-  return stage2 && stage2Illegal(view, at, features);
+  if (stage1 && stage1Illegal(view, features)) return true;
+  return stage2 && stage2Illegal(view, features);
 }
 
-function eatsIllegal(view: DataView, at: number, features: Features, config: number): boolean {
+function eatsIllegal(view: DataView, features: Features, config: number): boolean {
   if (features.ATS === 0 || config === SteConfig.BYPASS) return false;
-  const eats = STE.EATS.get(view, at);
+  const eats = STE.EATS.get(view);
   if (eats === Eats.DISABLED) return false;
-  const stalls = STE.S2S.get(view, at) === 1;
+  const stalls = STE.S2S.get(view) === 1;
   if (eats === Eats.SPLIT_STAGE) return config !== SteConfig.NESTED || stalls || features.NS1ATS === 1;
   // Without DPT, which is not modelled, 0b11 is reserved and acts as 0b00 (§5.2 EATS).
   return eats === Eats.ENABLED && stalls && config >= SteConfig.STAGE_2;
 }
 
-function stage1Illegal(view: DataView, at: number, features: Features): boolean {
-  if (features.STALL_MODEL !== 0 && STE.S1STALLD.get(view, at) === 1) return true;
+function stage1Illegal(view: DataView, features: Features): boolean {
+  if (features.STALL_MODEL !== 0 && STE.S1STALLD.get(view) === 1) return true;
   if (features.SSIDSIZE === 0) return false;
-  const substreams = STE.S1CDMax.get(view, at);
+  const substreams = STE.S1CDMax.get(view);
   if (substreams > features.SSIDSIZE) return true;
-  const format = STE.S1Fmt.get(view, at);
+  const format = STE.S1Fmt.get(view);
   return substreams > 0 && features.CD2L === 0 && (format === 1 || format === 2);
 }
 
-function stage2Illegal(view: DataView, at: number, features: Features): boolean {
-  const stalls = STE.S2S.get(view, at) === 1;
+function stage2Illegal(view: DataView, features: Features): boolean {
+  const stalls = STE.S2S.get(view) === 1;
   if (features.STALL_MODEL === 0b01 && stalls) return true;
   if (features.STALL_MODEL === 0b10 && !stalls) return true;
   // S2AA64=0 is VMSAv8-32, which IDR0.TTF does not announce; nothing below is judged for it.
-  if (STE.S2AA64.get(view, at) === 0) return true;
-  const access = STE.S2HA.get(view, at) === 1;
-  const dirty = STE.S2HD.get(view, at) === 1;
+  if (STE.S2AA64.get(view) === 0) return true;
+  const access = STE.S2HA.get(view) === 1;
+  const dirty = STE.S2HD.get(view) === 1;
   if ((access || dirty) && features.HTTU === 0b00) return true;
   if (dirty && features.HTTU === 0b01) return true;
-  const granuleBits = S2_GRANULE_BITS[STE.S2TG.get(view, at)] ?? 0;
+  const granuleBits = S2_GRANULE_BITS[STE.S2TG.get(view)] ?? 0;
   if (granuleBits === 0 || !granuleSupported(features, granuleBits)) return true;
-  const big = STE.S2ENDI.get(view, at) === 1;
+  const big = STE.S2ENDI.get(view) === 1;
   if (features.TTENDIAN === 0b10 && big) return true;
   if (features.TTENDIAN === 0b11 && !big) return true;
-  const ds = features.DS === 1 && STE.S2DS.get(view, at) === 1;
-  const t0sz = STE.S2T0SZ.get(view, at);
+  const ds = features.DS === 1 && STE.S2DS.get(view) === 1;
+  const t0sz = STE.S2T0SZ.get(view);
   const least = Math.max(granuleBits === 16 || ds ? 12 : 16, 64 - outputAddressBits(features));
   if (!txszInRange(t0sz, granuleBits, least, features)) return true;
-  return startLevelIllegal(stage2StartLevel(view, at, granuleBits, features), 64 - t0sz, granuleBits, ds, features);
+  return startLevelIllegal(stage2StartLevel(view, granuleBits, features), 64 - t0sz, granuleBits, ds, features);
 }
 
 /** S2SL0 that is reserved, or does not fit S2T0SZ and S2TG (DDI 0487 J1 AArch64.S2InvalidSL, S2InconsistentSL). */

@@ -109,7 +109,7 @@ export class Transactions {
     access.offset = request.offset;
     access.read = !request.write;
     access.write = request.write;
-    access.instruction = request.execute;
+    access.instruction = request.execute && !request.write;
     access.privileged = request.privileged;
     const translated = request.addressType === AddressType.TRANSLATED;
     const verdict = translated
@@ -225,8 +225,9 @@ export class Transactions {
   }
 
   #override(): void {
+    const { overrides, PRIVCFG, INSTCFG } = this.#configuration.stream;
+    if (!overrides) return;
     const access = this.#access;
-    const { PRIVCFG, INSTCFG } = this.#configuration.stream;
     access.privileged = overridePrivilege(access.privileged, PRIVCFG);
     access.instruction = overrideInstruction(access.instruction, INSTCFG, access.write);
   }

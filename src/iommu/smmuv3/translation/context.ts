@@ -220,17 +220,13 @@ export class TranslationContext {
 
   /** Completes the derived fields after the others were written. */
   derive(): void {
-    this.rekey();
-    if (this.stage1Enabled) this.#deriveStage1();
     if (this.stage2Enabled) this.#deriveStage2();
+    this.deriveStage1();
   }
 
-  /** As {@link derive}, when both stages are derived and only what is in this object itself has changed. */
-  rekey(): void {
+  /** As {@link derive}, when stage 2 is that of another context. */
+  deriveStage1(): void {
     const world = this.world;
-    const asid = world === StreamWorld.EL2 ? 0 : this.asid;
-    this.vmidTag = world === StreamWorld.EL1 ? (this.vmid << 16) | 0 : 0;
-    this.tag = this.vmidTag | asid;
     this.key = (world << TlbKey.WORLD_SHIFT) | TlbKey.VALID;
     this.globalKey = this.key | TlbKey.GLOBAL | (this.ASET ? 0 : TlbKey.SHARED_SET);
     const twoRanges = world !== StreamWorld.EL2;
@@ -238,11 +234,9 @@ export class TranslationContext {
       (this.stage1Enabled ? ContextFlag.STAGE_1 : 0) |
       (this.stage2Enabled ? ContextFlag.STAGE_2 : 0) |
       (twoRanges ? ContextFlag.TWO_RANGES : 0);
-  }
-
-  #deriveStage1(): void {
+    this.retag();
+    if (!this.stage1Enabled) return;
     const { stage1 } = this;
-    const twoRanges = this.world !== StreamWorld.EL2;
     const { lower, upper } = stage1;
     lower.startLevel = stage1StartLevel(lower.granuleBits, lower.inputBits);
     lower.derive(stage1.outputBits, stage1.bigEndian);
@@ -252,6 +246,13 @@ export class TranslationContext {
     }
     stage1.flags = updateFlags(stage1);
     stage1.permissionRow = stage1PermissionRow(twoRanges, stage1.WXN, twoRanges && stage1.PAN, stage1.EPAN);
+  }
+
+  /** As {@link derive}, when nothing but {@link vmid} and {@link asid} has changed. */
+  retag(): void {
+    const { world } = this;
+    this.vmidTag = world === StreamWorld.EL1 ? (this.vmid << 16) | 0 : 0;
+    this.tag = this.vmidTag | (world === StreamWorld.EL2 ? 0 : this.asid);
   }
 
   #deriveStage2(): void {

@@ -179,7 +179,10 @@ export class Tlb {
     ipaLow: number,
   ): void {
     const words = this.#words;
-    const slot = this.#takeSlot();
+    let slot = this.#free;
+    if (slot >= 0) this.#free = words[(slot << ENTRY_SHIFT) | NEXT] ?? 0;
+    else if (this.#used < this.capacity) slot = this.#used++;
+    else slot = this.#replaceOldest();
     const at = slot << ENTRY_SHIFT;
     const index = low >>> pages;
     const bucket = Math.imul(index ^ Math.imul(tag ^ key, MIX), MIX) >>> this.#bucketShift;
@@ -240,13 +243,8 @@ export class Tlb {
     this.#empty();
   }
 
-  #takeSlot(): number {
-    const free = this.#free;
-    if (free >= 0) {
-      this.#free = this.#words[(free << ENTRY_SHIFT) | NEXT] ?? 0;
-      return free;
-    }
-    if (this.#used < this.capacity) return this.#used++;
+  /** Makes room in the slot that is next in turn. */
+  #replaceOldest(): number {
     const slot = this.#oldest;
     this.#oldest = slot + 1 === this.capacity ? 0 : slot + 1;
     this.#unlink(slot);

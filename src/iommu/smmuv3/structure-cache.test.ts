@@ -1,15 +1,15 @@
-/** A slot that held another structure before answers as a fresh one does, whatever the two are. */
+/** A cache of any history says of a slot what its structure alone says. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Field } from '../../layout/field.ts';
 import { encode, type Values } from '../../layout/struct.ts';
 import { CD } from '../spec/cd.layout.ts';
 import { STE } from '../spec/ste.layout.ts';
-import { ContextDescriptor } from './cd.ts';
+import { type ContextDescriptor, contextCache, contextCircumstances } from './cd.ts';
 import { Control } from './control.ts';
-import { type FeatureOptions, featuresOf } from './features.ts';
-import { StreamConfiguration } from './ste.ts';
-import { Difference, StructureSource } from './structure-source.ts';
+import { type FeatureOptions, type Features, featuresOf } from './features.ts';
+import { type StreamConfiguration, streamCache, streamCircumstances } from './ste.ts';
+import { StructureCache } from './structure-cache.ts';
 import type { Stage2, TableRegion, TranslationContext } from './translation/context.ts';
 
 const FEATURES: readonly FeatureOptions[] = [
@@ -44,7 +44,9 @@ const CONTEXT: Partial<Values<typeof CD>> = {
   TTB1: 0x4050_0000 / 16,
 };
 
-const STEPS = 6;
+/** More kinds than a cache keeps. */
+const STEPS = 14;
+const SLOTS = 3;
 
 const fieldsOf = (layout: object): Field[] =>
   Object.values(layout).filter((value): value is Field => value instanceof Field && value.lsb < 256);
@@ -136,40 +138,74 @@ function descriptorOf({ illegal, A, R, S, context }: ContextDescriptor) {
   return illegal ? { illegal } : { A, R, S, context: contextOf(context, context.world === 1) };
 }
 
-test.each(FEATURES)('an STE after others in its slot: %j', (options) => {
+/** What an STE says that is decoded once, alone. */
+function streamAlone(view: DataView, features: Features, circumstances: number): StreamConfiguration {
+  const cache = streamCache(1, features);
+  cache.take(0, view, 0, circumstances, 0, 0, 1);
+  return cache.decoded(0);
+}
+
+function descriptorAlone(view: DataView, features: Features, stream: StreamConfiguration): ContextDescriptor {
+  const cache = contextCache(1, features);
+  cache.take(0, view, 0, contextCircumstances(stream), 0, 0, 1);
+  const descriptor = cache.decoded(0);
+  descriptor.reachThrough(stream);
+  return descriptor;
+}
+
+/** For each step, the slot that is filled and the slots that are looked at then. */
+const slots = fc.array(fc.tuple(fc.nat(SLOTS - 1), fc.array(fc.nat(SLOTS - 1), { minLength: 1, maxLength: 4 })), {
+  minLength: STEPS,
+  maxLength: STEPS,
+});
+
+test.each(FEATURES)('STEs: %j', (options) => {
   const features = featuresOf(options);
   fc.assert(
-    fc.property(row(STE, streams), fc.array(controls, { minLength: STEPS, maxLength: STEPS }), (views, switches) => {
-      const used = new StreamConfiguration();
-      for (const [step, view] of views.entries()) {
-        const control = switches[step % 2 === 0 ? step : step - 1] ?? new Control();
-        const fresh = new StreamConfiguration();
-        used.decode(view, 0, features, control);
-        fresh.decode(view, 0, features, control);
-        expect(streamOf(used)).toEqual(streamOf(fresh));
-      }
-    }),
+    fc.property(
+      row(STE, streams),
+      fc.array(controls, { minLength: 2, maxLength: 2 }),
+      slots,
+      (views, switches, steps) => {
+        const cache = streamCache(SLOTS, features);
+        const expected: unknown[] = [];
+        for (const [step, view] of views.entries()) {
+          const [filled, looked] = steps[step] ?? [0, []];
+          const circumstances = streamCircumstances(switches[(step >> 1) & 1] ?? new Control());
+          cache.take(filled, view, 0, circumstances, step, 0, step + 1);
+          expected[filled] = streamOf(streamAlone(view, features, circumstances));
+          for (const slot of looked) {
+            if (expected[slot] !== undefined) expect(streamOf(cache.decoded(slot))).toEqual(expected[slot]);
+          }
+        }
+      },
+    ),
     { numRuns: 400, seed: 1 },
   );
 });
 
-test.each(FEATURES)('a CD after others in its slot, reached through any STE: %j', (options) => {
+test.each(FEATURES)('CDs, reached through any STE: %j', (options) => {
   const features = featuresOf(options);
   fc.assert(
-    fc.property(row(STE, streams), row(CD, contexts), fc.nat(2 ** STEPS - 1), (steViews, views, slotBits) => {
-      const slots = [new StreamConfiguration(), new StreamConfiguration()];
-      const used = new ContextDescriptor();
+    fc.property(row(STE, streams), row(CD, contexts), slots, (steViews, views, steps) => {
+      const cache = contextCache(SLOTS, features);
+      const through: StreamConfiguration[] = [];
+      const expected: unknown[] = [];
       for (const [step, view] of views.entries()) {
-        const through = slots[(slotBits >> step) & 1] ?? new StreamConfiguration();
-        through.decode(steViews[step] ?? view, 0, features, new Control());
-        if (through.illegal || through.aborts || !through.stage1) continue;
-        const fresh = new ContextDescriptor();
-        used.decode(view, 0, through, features);
-        fresh.decode(view, 0, through, features);
-        expect(descriptorOf(used)).toEqual(descriptorOf(fresh));
-        if (used.illegal) continue;
-        expect(used.context.vmid).toBe(through.vmid);
-        expect(used.context.stage2).toBe(through.withoutStage1.stage2);
+        const [filled, looked] = steps[step] ?? [0, []];
+        const stream = streamAlone(steViews[step] ?? view, features, 0);
+        if (stream.illegal || stream.aborts || !stream.stage1) continue;
+        cache.take(filled, view, 0, contextCircumstances(stream), step, 0, step + 1);
+        through[filled] = stream;
+        expected[filled] = descriptorOf(descriptorAlone(view, features, stream));
+        for (const slot of looked) {
+          const stream = through[slot];
+          if (stream === undefined) continue;
+          const used = cache.decoded(slot);
+          used.reachThrough(stream);
+          expect(descriptorOf(used)).toEqual(expected[slot]);
+          expect(used.context.stage2).toBe(stream.withoutStage1.stage2);
+        }
       }
     }),
     { numRuns: 400, seed: 2 },
@@ -179,12 +215,11 @@ test.each(FEATURES)('a CD after others in its slot, reached through any STE: %j'
 test('the same CD is ILLEGAL or not as S1STALLD of the STE says', () => {
   const features = featuresOf();
   const view = encode(CD, { ...CONTEXT, S: 1 });
-  const stream = new StreamConfiguration();
-  const used = new ContextDescriptor();
+  const cache = contextCache(1, features);
   for (const S1STALLD of [0, 1, 0]) {
-    stream.decode(encode(STE, { ...NESTED, S1STALLD }), 0, features, new Control());
-    used.decode(view, 0, stream, features);
-    expect(used.illegal).toBe(S1STALLD === 1);
+    const stream = streamAlone(encode(STE, { ...NESTED, S1STALLD }), features, 0);
+    cache.take(0, view, 0, contextCircumstances(stream), 0, 0, 1);
+    expect(cache.decoded(0).illegal).toBe(S1STALLD === 1);
   }
 });
 
@@ -192,29 +227,49 @@ test('the generators reach legal and ILLEGAL structures alike', () => {
   const features = featuresOf();
   const seen = { legal: 0, illegal: 0 };
   for (const view of fc.sample(streams, { numRuns: 400, seed: 3 })) {
-    const stream = new StreamConfiguration();
-    stream.decode(view, 0, features, new Control());
-    seen[stream.illegal ? 'illegal' : 'legal'] += 1;
+    seen[streamAlone(view, features, 0).illegal ? 'illegal' : 'legal'] += 1;
   }
   expect(seen.legal).toBeGreaterThan(100);
   expect(seen.illegal).toBeGreaterThan(30);
 });
 
-test('a difference is of the kind unless the particulars hold all of it', () => {
-  const source = new StructureSource(2, [STE.S1ContextPtr], 3);
-  const view = new DataView(new ArrayBuffer(8));
-  const difference = (low: number, high: number, slot = 1) => {
+test('a kind is decoded once, for whichever slots and particulars', () => {
+  let kinds = 0;
+  const cache = new StructureCache(4, [STE.S1ContextPtr], () => ({
+    decodeKind: () => {
+      kinds += 1;
+    },
+    decodeParticulars: () => undefined,
+  }));
+  const view = new DataView(new ArrayBuffer(64));
+  const decodedAfter = (low: number, high: number, slot: number) => {
     view.setUint32(0, low, true);
     view.setUint32(4, high, true);
-    return source.take(view, 0, slot);
+    cache.take(slot, view, 0, 0, 0, 0, 1);
+    cache.decoded(slot);
+    return kinds;
   };
-  expect(difference(0b1011, 0)).toBe(Difference.KIND);
-  expect(difference(0b1011, 0)).toBe(Difference.NONE);
-  expect(difference(0b1011, 0, 2)).toBe(Difference.KIND);
-  expect(difference(0, 0, 0)).toBe(Difference.NONE);
+  expect(decodedAfter(0b1011, 0, 1)).toBe(2);
+  expect(decodedAfter(0b1011, 0, 2)).toBe(2);
+  // All zeros are what an empty cache has.
+  expect(decodedAfter(0, 0, 0)).toBe(2);
   // S1ContextPtr is bits 55:6.
-  expect(difference(0b1011 | (1 << 6), 0)).toBe(Difference.PARTICULARS);
-  expect(difference(0b1011 | (1 << 6), 1 << 23)).toBe(Difference.PARTICULARS);
-  expect(difference(0b1011 | (1 << 6), 1 << 24)).toBe(Difference.KIND);
-  expect(difference(0b1011 | (1 << 6) | (1 << 5), 0)).toBe(Difference.KIND);
+  expect(decodedAfter(0b1011 | (1 << 6), 0, 1)).toBe(2);
+  expect(decodedAfter(0b1011 | (1 << 6), 1 << 23, 3)).toBe(2);
+  expect(decodedAfter(0b1011 | (1 << 6), 1 << 24, 3)).toBe(3);
+  expect(decodedAfter(0b1011 | (1 << 5), 0, 3)).toBe(4);
+});
+
+test('a slot is held by its owner, under its index, in its epoch', () => {
+  const cache = new StructureCache(2, [], () => ({ decodeKind: () => undefined, decodeParticulars: () => undefined }));
+  cache.take(1, new DataView(new ArrayBuffer(64)), 0, 0, 0xffff_ffff, 7, 2 ** 40);
+  expect(cache.owner(1)).toBe(0xffff_ffff);
+  expect(cache.epoch(1)).toBe(2 ** 40);
+  expect(cache.holds(1, 0xffff_ffff, 7, 2 ** 40)).toBe(true);
+  expect(cache.holds(1, 0xffff_fffe, 7, 2 ** 40)).toBe(false);
+  expect(cache.holds(1, 0xffff_ffff, 8, 2 ** 40)).toBe(false);
+  expect(cache.holds(1, 0xffff_ffff, 7, 2 ** 40 + 1)).toBe(false);
+  expect(cache.epoch(0)).toBe(0);
+  cache.setEpoch(1, 0);
+  expect(cache.epoch(1)).toBe(0);
 });
