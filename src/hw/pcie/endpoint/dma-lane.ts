@@ -1,4 +1,5 @@
 /** One page of a transfer on its way: the requests it sends, and what it waits for. */
+import type { PasidCapability } from '../capability/pasid.ts';
 import {
   AddressType,
   Completion,
@@ -8,6 +9,7 @@ import {
   type TranslationCompletion,
   type TranslationRequest,
 } from '../tlp.ts';
+import { Permission } from './atc.ts';
 import { DmaOutcome, type DmaTransfer } from './dma-transfer.ts';
 import type { PageWait } from './page-request-unit.ts';
 
@@ -42,6 +44,9 @@ export interface LaneOwner {
   pageAnswered(lane: Lane, code: ResponseCode): void;
 }
 
+const PAGE_BYTES = 4096;
+/** Pages of the 64-bit address space; a transfer wraps there. */
+const PAGES = 2 ** 52;
 const NO_BYTES = new Uint8Array(0);
 
 /** A translation request for one page, used again and again. */
@@ -119,6 +124,48 @@ export class Lane implements MemoryRequest, PageWait {
   constructor(owner: LaneOwner) {
     this.#owner = owner;
     this.due = () => this.#owner.laneDue(this);
+  }
+
+  /** Takes the next piece of `transfer`: as far as its page goes. `capability` says what a PASID may ask for. */
+  take(transfer: DmaTransfer, requesterId: number, capability: PasidCapability | null): void {
+    const at = transfer.offset + transfer.issued;
+    const pages = Math.floor(at / PAGE_BYTES);
+    const offset = at - pages * PAGE_BYTES;
+    const bytes = Math.min(PAGE_BYTES - offset, transfer.length - transfer.issued);
+    const { write, pasid } = transfer;
+    this.transfer = transfer;
+    const page = transfer.page + pages;
+    this.wantedPage = page < PAGES ? page : page - PAGES;
+    this.offset = offset;
+    this.bytes = bytes;
+    this.start = transfer.issued;
+    this.data = transfer.data;
+    this.dataOffset = transfer.dataOffset + transfer.issued;
+    this.space = pasid;
+    this.claim = transfer.forWrite && !write;
+    this.mayFault = transfer.mayFault;
+    this.wantsWrite = write || transfer.forWrite;
+    this.wantsRead = !write;
+    this.execute = pasid !== NO_PASID && transfer.execute && capability?.execute === true;
+    this.privileged = pasid !== NO_PASID && transfer.privileged && capability?.privileged === true;
+    this.need =
+      (this.wantsRead ? Permission.READ : 0) |
+      (this.wantsWrite ? Permission.WRITE : 0) |
+      (this.execute ? Permission.EXECUTE : 0);
+    this.stale = false;
+    this.attempts = 0;
+    this.waitSinceNs = -1;
+    this.requesterId = requesterId;
+    transfer.issued += bytes;
+    transfer.lanes += 1;
+  }
+
+  /** Lets go of its piece. */
+  clear(): void {
+    this.phase = Phase.IDLE;
+    this.transfer = null;
+    this.outcome = DmaOutcome.DONE;
+    this.data = NO_BYTES;
   }
 
   completed(status: Completion): void {

@@ -12,7 +12,7 @@ import type { AtsCapability } from '../capability/ats.ts';
 import type { PasidCapability } from '../capability/pasid.ts';
 import type { Link } from '../function.ts';
 import { AddressType, Completion, type InvalidateRequest, NO_PASID, ResponseCode, type Upstream } from '../tlp.ts';
-import { flagsOf, PERMISSIONS, Permission, type TranslationCache, translatedPage, UNTRANSLATED_ONLY } from './atc.ts';
+import { flagsOf, PERMISSIONS, type TranslationCache, translatedPage, UNTRANSLATED_ONLY } from './atc.ts';
 import { DmaCounters } from './dma-counters.ts';
 import { type Drain, Lane, type LaneOwner, Phase } from './dma-lane.ts';
 import type { DmaEngineOptions } from './dma-options.ts';
@@ -20,10 +20,6 @@ import { type AccessObserver, DMA_OUTCOMES, DmaOutcome, type DmaTransfer } from 
 import { LatencyRecorder } from './latency-recorder.ts';
 import { PageOpeners } from './page-openers.ts';
 import type { PageRequestUnit } from './page-request-unit.ts';
-
-const PAGE_BYTES = 4096;
-/** Pages of the 64-bit address space; a transfer wraps there. */
-const PAGES = 2 ** 52;
 
 export class DmaEngine implements LaneOwner {
   readonly #clock: Clock;
@@ -162,7 +158,7 @@ export class DmaEngine implements LaneOwner {
       }
       const lane = this.#free.pop();
       assert(lane !== undefined, 'a lane is free');
-      this.#arm(lane, transfer);
+      lane.take(transfer, this.#requesterId, this.#pasid);
       if (transfer.issued === transfer.length) this.#dequeue(transfer);
       this.#issue(lane);
     }
@@ -173,40 +169,6 @@ export class DmaEngine implements LaneOwner {
     this.#first = transfer.next;
     if (this.#first === null) this.#last = null;
     transfer.next = null;
-  }
-
-  /** Gives the next piece of `transfer` to `lane`. */
-  #arm(lane: Lane, transfer: DmaTransfer): void {
-    const at = transfer.offset + transfer.issued;
-    const pages = Math.floor(at / PAGE_BYTES);
-    const offset = at - pages * PAGE_BYTES;
-    const bytes = Math.min(PAGE_BYTES - offset, transfer.length - transfer.issued);
-    const { write, pasid } = transfer;
-    lane.transfer = transfer;
-    const page = transfer.page + pages;
-    lane.wantedPage = page < PAGES ? page : page - PAGES;
-    lane.offset = offset;
-    lane.bytes = bytes;
-    lane.start = transfer.issued;
-    lane.data = transfer.data;
-    lane.dataOffset = transfer.dataOffset + transfer.issued;
-    lane.space = pasid;
-    lane.claim = transfer.forWrite && !write;
-    lane.mayFault = transfer.mayFault;
-    lane.wantsWrite = write || transfer.forWrite;
-    lane.wantsRead = !write;
-    lane.execute = pasid !== NO_PASID && transfer.execute && this.#pasid?.execute === true;
-    lane.privileged = pasid !== NO_PASID && transfer.privileged && this.#pasid?.privileged === true;
-    lane.need =
-      (lane.wantsRead ? Permission.READ : 0) |
-      (lane.wantsWrite ? Permission.WRITE : 0) |
-      (lane.execute ? Permission.EXECUTE : 0);
-    lane.stale = false;
-    lane.attempts = 0;
-    lane.waitSinceNs = -1;
-    lane.requesterId = this.#requesterId;
-    transfer.issued += bytes;
-    transfer.lanes += 1;
   }
 
   /** Sends a lane on its way: from the cache, behind another lane, or with a request of its own. */
@@ -457,10 +419,7 @@ export class DmaEngine implements LaneOwner {
   }
 
   #release(lane: Lane): void {
-    lane.phase = Phase.IDLE;
-    lane.transfer = null;
-    lane.outcome = DmaOutcome.DONE;
-    lane.data = NO_BYTES;
+    lane.clear();
     this.#free.push(lane);
     if (lane.drains.length === 0) return;
     for (const drain of lane.drains.splice(0)) {
@@ -507,5 +466,3 @@ export class DmaEngine implements LaneOwner {
     return this.#upstream;
   }
 }
-
-const NO_BYTES = new Uint8Array(0);
