@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what the hot paths cost, each beside its budget, measured in the same run on one core. `--json` prints one
- * array of `{name, measuredNs, budgetNs, ratio}` on stdout.
+ * array of `{name, measuredNs, budgetNs, ratio}` on stdout, with `allocatedBytes` where a call must not allocate.
  */
 import Table from 'cli-table3';
 import { dmaLines } from './dma.ts';
@@ -26,9 +26,14 @@ async function main(): Promise<void> {
     process.stdout.write(`${JSON.stringify(lines, null, 2)}\n`);
     return;
   }
-  const table = new Table({ head: ['', 'measured', 'budget', 'ratio'], style: { head: [], border: [] } });
-  for (const { name, measuredNs, budgetNs, ratio } of lines) {
-    table.push([name, `${measuredNs} ns`, `${budgetNs} ns`, ratio <= 1 ? String(ratio) : `${ratio}  over budget`]);
+  const table = new Table({
+    head: ['', 'measured', 'budget', 'ratio', 'heap per call'],
+    style: { head: [], border: [] },
+  });
+  for (const { name, measuredNs, budgetNs, ratio, allocatedBytes } of lines) {
+    const verdict = ratio <= 1 ? String(ratio) : `${ratio}  over budget`;
+    const heap = allocatedBytes === undefined ? '' : `${allocatedBytes} B`;
+    table.push([name, `${measuredNs} ns`, `${budgetNs} ns`, verdict, heap]);
   }
   process.stdout.write(`${table.toString()}\n`);
 }

@@ -33,64 +33,44 @@ export type EventType = (typeof EventType)[keyof typeof EventType];
 /** CLASS: what the SMMU was doing when a stage 2 or walk fault struck (§7.3). */
 export const FaultClass = { CD: 0, TTD: 1, IN: 2 } as const;
 
+// Parts that records share. Each stands where the figure of every record that has it puts it.
+const SENDER = { EventNumber: [7, 0], SSV: 11, SubstreamID: [31, 12], StreamID: [63, 32] } as const;
+const ACCESS = { PnU: 97, InD: 98, RnW: 99 } as const;
+const INPUT = { INPUT_OFFSET: [139, 128], INPUT_PAGE: [191, 140] } as const;
+const FETCH = { Reason: [79, 64], GPCF: 80, FetchAddr: [247, 195] } as const;
+
 /** The common shape of fault records (§7.3.13 to §7.3.16) and of what they share with the others. */
 export const EventRecord = struct('event record', 'IHI 0070 §7.3', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   STAG: [79, 64],
   Stall: 95,
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
+  ...ACCESS,
   NSIPA: 102,
   S2: 103,
   CLASS: [105, 104],
   TTRnW: 108,
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...INPUT,
   IPA: [247, 204],
 });
 
 export const F_UUT = struct('F_UUT', 'IHI 0070 §7.3.2', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   Reason: [79, 64],
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...ACCESS,
+  ...INPUT,
 });
 export const C_BAD_STREAMID = struct('C_BAD_STREAMID', 'IHI 0070 §7.3.3', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
 });
 export const F_STE_FETCH = struct('F_STE_FETCH', 'IHI 0070 §7.3.4', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
-  Reason: [79, 64],
-  GPCF: 80,
-  FetchAddr: [247, 195],
+  ...SENDER,
+  ...FETCH,
 });
 export const C_BAD_STE = struct('C_BAD_STE', 'IHI 0070 §7.3.5', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
 });
 export const F_BAD_ATS_TREQ = struct('F_BAD_ATS_TREQ', 'IHI 0070 §7.3.6', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
 });
 export const F_STREAM_DISABLED = struct('F_STREAM_DISABLED', 'IHI 0070 §7.3.7', 32, {
   EventNumber: [7, 0],
@@ -100,8 +80,7 @@ export const F_TRANSL_FORBIDDEN = struct('F_TRANSL_FORBIDDEN', 'IHI 0070 §7.3.8
   EventNumber: [7, 0],
   StreamID: [63, 32],
   RnW: 99,
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...INPUT,
 });
 export const C_BAD_SUBSTREAMID = struct('C_BAD_SUBSTREAMID', 'IHI 0070 §7.3.9', 32, {
   EventNumber: [7, 0],
@@ -109,132 +88,62 @@ export const C_BAD_SUBSTREAMID = struct('C_BAD_SUBSTREAMID', 'IHI 0070 §7.3.9',
   StreamID: [63, 32],
 });
 export const F_CD_FETCH = struct('F_CD_FETCH', 'IHI 0070 §7.3.10', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
-  Reason: [79, 64],
-  GPCF: 80,
-  FetchAddr: [247, 195],
+  ...SENDER,
+  ...FETCH,
 });
 export const C_BAD_CD = struct('C_BAD_CD', 'IHI 0070 §7.3.11', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
 });
 export const F_WALK_EABT = struct('F_WALK_EABT', 'IHI 0070 §7.3.12', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   Reason: [79, 64],
   GPCF: 80,
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
+  ...ACCESS,
   NSIPA: 102,
   S2: 103,
   CLASS: [105, 104],
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...INPUT,
   FetchAddr: [247, 195],
 });
 export const F_TRANSLATION = struct('F_TRANSLATION', 'IHI 0070 §7.3.13', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   STAG: [79, 64],
   Stall: 95,
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
+  ...ACCESS,
   NSIPA: 102,
   S2: 103,
   CLASS: [105, 104],
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...INPUT,
   IPA: [247, 204],
 });
-export const F_ADDR_SIZE = struct('F_ADDR_SIZE', 'IHI 0070 §7.3.14', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
-  STAG: [79, 64],
-  Stall: 95,
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
-  NSIPA: 102,
-  S2: 103,
-  CLASS: [105, 104],
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
-  IPA: [247, 204],
-});
-export const F_ACCESS = struct('F_ACCESS', 'IHI 0070 §7.3.15', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
-  STAG: [79, 64],
-  Stall: 95,
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
-  NSIPA: 102,
-  S2: 103,
-  CLASS: [105, 104],
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
-  IPA: [247, 204],
-});
+export const F_ADDR_SIZE = struct('F_ADDR_SIZE', 'IHI 0070 §7.3.14', 32, F_TRANSLATION.$.table);
+export const F_ACCESS = struct('F_ACCESS', 'IHI 0070 §7.3.15', 32, F_TRANSLATION.$.table);
 export const F_PERMISSION = struct('F_PERMISSION', 'IHI 0070 §7.3.16', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   STAG: [79, 64],
   Stall: 95,
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
+  ...ACCESS,
   NSIPA: 102,
   S2: 103,
   CLASS: [105, 104],
   TTRnW: 108,
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...INPUT,
   IPA: [247, 204],
 });
 export const F_TLB_CONFLICT = struct('F_TLB_CONFLICT', 'IHI 0070 §7.3.17', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   Reason: [79, 64],
-  PnU: 97,
-  InD: 98,
-  RnW: 99,
+  ...ACCESS,
   S2: 103,
-  INPUT_OFFSET: [139, 128],
-  INPUT_PAGE: [191, 140],
+  ...INPUT,
   IPA: [247, 204],
 });
 export const F_CFG_CONFLICT = struct('F_CFG_CONFLICT', 'IHI 0070 §7.3.18', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   Reason: [79, 64],
 });
 export const E_PAGE_REQUEST = struct('E_PAGE_REQUEST', 'IHI 0070 §7.3.19', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
+  ...SENDER,
   uX: 97,
   uW: 98,
   uR: 99,
@@ -245,13 +154,8 @@ export const E_PAGE_REQUEST = struct('E_PAGE_REQUEST', 'IHI 0070 §7.3.19', 32, 
   InputAddr: [191, 140],
 });
 export const F_VMS_FETCH = struct('F_VMS_FETCH', 'IHI 0070 §7.3.20', 32, {
-  EventNumber: [7, 0],
-  SSV: 11,
-  SubstreamID: [31, 12],
-  StreamID: [63, 32],
-  Reason: [79, 64],
-  GPCF: 80,
-  FetchAddr: [247, 195],
+  ...SENDER,
+  ...FETCH,
 });
 
 /** The struct of each event. */
