@@ -3,10 +3,10 @@
  * written back. What is not answered when a device leaves or the file is closed is answered INVALID.
  */
 import { Errno } from '../errno.ts';
-import { type FaultGroup, type FaultHandler, FaultResponse, type Iommu, type IommuDevice } from '../iommu/core.ts';
-import type { Log } from '../sim/log.ts';
+import { type FaultGroup, type FaultHandler, FaultResponse, type IommuDevice } from '../iommu/core.ts';
 import type { Steps } from '../sim/task.ts';
 import type { EventFile, VfioFile } from './files.ts';
+import type { IoAddressSpace } from './io-address-space.ts';
 import { AnswerCode, FaultAnswer, FaultFlags, FaultPermission, FaultRecord } from './uapi-nesting.layout.ts';
 
 const PAGE_BYTES = 4096;
@@ -14,18 +14,16 @@ const RECORD_BYTES = FaultRecord.$.byteLength;
 const ANSWER_BYTES = FaultAnswer.$.byteLength;
 
 export interface FaultQueueOptions {
-  readonly name: string;
-  readonly iommu: Iommu;
-  readonly log: Log;
+  /** Whose devices fault here. */
+  readonly io: IoAddressSpace;
   /** Signalled when a group comes in. */
   readonly event: EventFile | null;
-  /** The number by which user space knows a device. */
-  readonly numberOf: (device: IommuDevice) => number;
 }
 
 export class FaultQueue implements FaultHandler, VfioFile {
   readonly name: string;
-  readonly #options: FaultQueueOptions;
+  readonly io: IoAddressSpace;
+  readonly #event: EventFile | null;
   /** Groups that nobody has read. */
   readonly #waiting: FaultGroup[] = [];
   /** Groups that were read, by cookie. */
@@ -35,8 +33,9 @@ export class FaultQueue implements FaultHandler, VfioFile {
   #closed = false;
 
   constructor(options: FaultQueueOptions) {
-    this.name = options.name;
-    this.#options = options;
+    this.name = `fault queue of ${options.io.name}`;
+    this.io = options.io;
+    this.#event = options.event;
   }
 
   /** Groups without an answer. */
@@ -50,7 +49,7 @@ export class FaultQueue implements FaultHandler, VfioFile {
       return;
     }
     this.#waiting.push(group);
-    this.#options.event?.signal();
+    this.#event?.signal();
   }
 
   *ioctl(): Steps<number> {
@@ -117,7 +116,7 @@ export class FaultQueue implements FaultHandler, VfioFile {
   }
 
   *#answer(group: FaultGroup, response: FaultResponse): Steps {
-    const { log, iommu } = this.#options;
+    const { log, iommu } = this.io;
     if (log.isLevelEnabled('debug')) {
       const { device, pasid, index, pages } = group;
       const count = pages.length;
@@ -128,12 +127,13 @@ export class FaultQueue implements FaultHandler, VfioFile {
 
   #write(target: DataView, start: number, group: FaultGroup, cookie: number): number {
     const { device, pasid, index, pages } = group;
+    const number = [...this.io.devices].indexOf(device);
     let at = start;
     for (const [place, fault] of pages.entries()) {
       for (let byte = 0; byte < RECORD_BYTES; byte += 4) target.setUint32(at + byte, 0, true);
       const last = place === pages.length - 1 ? FaultFlags.LAST_PAGE : 0;
       FaultRecord.FLAGS.set(target, at, last | (pasid >= 0 ? FaultFlags.PASID_VALID : 0));
-      FaultRecord.DEVICE.set(target, at, this.#options.numberOf(device));
+      FaultRecord.DEVICE.set(target, at, number);
       FaultRecord.PASID.set(target, at, Math.max(0, pasid));
       FaultRecord.GROUP.set(target, at, index);
       FaultRecord.PERMISSIONS.set(

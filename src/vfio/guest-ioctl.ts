@@ -33,19 +33,10 @@ export function allocFaultQueue(type1: Type1, caller: Caller, argument: IoctlArg
   const descriptor = signed(FaultQueueAlloc.EVENT_FD.get(view));
   const event = descriptor < 0 ? null : caller.event(descriptor);
   if (descriptor >= 0 && event === null) return Errno.EBADF;
-  const { iommu, log, name } = type1.io;
-  return caller.install(
-    new FaultQueue({
-      name: `fault queue of ${name}`,
-      iommu,
-      log,
-      event,
-      numberOf: (device) => [...type1.io.devices].indexOf(device),
-    }),
-  );
+  return caller.install(new FaultQueue({ io: type1.io, event }));
 }
 
-/** VFIO_IOMMU_BIND_GUEST_TABLE. -EBADF where the fault queue is none. */
+/** VFIO_IOMMU_BIND_GUEST_TABLE. -EBADF or -EINVAL where the fault queue is none. */
 export function* bindGuestTable(type1: Type1, caller: Caller, argument: IoctlArgument): Steps<number> {
   const view = structure(argument, GuestTable.$.byteLength);
   if (view === null) return Errno.EFAULT;

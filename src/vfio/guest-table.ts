@@ -46,23 +46,28 @@ export class GuestTableSlot {
     return this.#bound?.domain ?? this.#io.domain;
   }
 
-  /** 0; -EOPNOTSUPP in another type of container, -EBUSY when bound, -EINVAL for tables that the IOMMU cannot use. */
+  /**
+   * 0; -EOPNOTSUPP in another type of container, -EBUSY when bound or while a mapping has no virtual address (faults that
+   * wait for one would have to be refused), -EINVAL for tables that the IOMMU cannot use or the queue of another container.
+   */
   *bind(tables: GuestTables, queue: FaultQueue | null): Steps<number> {
     const io = this.#io;
     if (this.#iommu === null) return Errno.EOPNOTSUPP;
-    if (this.#bound !== null) return Errno.EBUSY;
+    if (queue !== null && queue.io !== io) return Errno.EINVAL;
+    if (this.#bound !== null || io.mappings.all().some((mapping) => mapping.vaddrInvalid)) return Errno.EBUSY;
     const domain = this.#createDomain(this.#iommu, tables);
     if (domain === null) return Errno.EINVAL;
     domain.setFaultHandler(queue);
-    this.#bound = { domain, queue };
+    const bound = { domain, queue };
+    this.#bound = bound;
     const moved: IommuDevice[] = [];
     for (const device of io.devices) {
-      const status = yield* this.#move(device, io.domain, domain);
+      const status = yield* this.#move(device, bound);
       if (status === Errno.OK) {
         moved.push(device);
         continue;
       }
-      for (const other of moved.reverse()) yield* this.#moveBack(other, { domain, queue });
+      for (const other of moved.reverse()) yield* this.#moveBack(other, bound);
       this.#bound = null;
       while (this.#invalidating > 0) yield this.#invalidated;
       io.iommu.freeDomain(domain);
@@ -85,6 +90,7 @@ export class GuestTableSlot {
     }
     while (this.#invalidating > 0) yield this.#invalidated;
     io.iommu.freeDomain(bound.domain);
+    if (!this.#faults.enabled) io.setFaultHandler(null);
     io.log.info({ event: 'vfio.guestTable', container: io.name, bound: false, contextTable: 0 });
     return result;
   }
@@ -100,7 +106,7 @@ export class GuestTableSlot {
     return done;
   }
 
-  /** A device was attached to {@link domain}, or the container's own faults went off: the guest's stage may still fault. */
+  /** A device was attached to {@link domain}: the guest's stage may fault. */
   *attached(device: IommuDevice): Steps<number> {
     if (this.#bound === null || !asks(this.#bound, device)) return Errno.OK;
     return yield* this.#io.iommu.enableFaults(device, this.#faults, 'pri');
@@ -123,32 +129,32 @@ export class GuestTableSlot {
     if (bound !== null) this.#io.iommu.freeDomain(bound.domain);
   }
 
-  *#move(device: IommuDevice, from: IommuDomain, to: IommuDomain): Steps<number> {
-    const { iommu } = this.#io;
-    yield* iommu.detach(from, device);
-    const attached = yield* iommu.attach(to, device);
+  *#move(device: IommuDevice, bound: Binding): Steps<number> {
+    const { iommu, domain } = this.#io;
+    yield* iommu.detach(domain, device);
+    const attached = yield* iommu.attach(bound.domain, device);
     const status = attached === Errno.OK ? yield* this.attached(device) : attached;
-    if (status === Errno.OK) return status;
-    if (attached === Errno.OK) yield* iommu.detach(to, device);
-    const back = yield* iommu.attach(from, device);
-    if (back !== Errno.OK) this.#io.log.error({ event: 'vfio.lost', device: device.name, errno: back });
+    if (status !== Errno.OK) yield* this.#moveBack(device, bound);
     return status;
   }
 
+  /** Also where it never came to be attached: then there is nothing to detach it from. */
   *#moveBack(device: IommuDevice, bound: Binding): Steps<number> {
-    const { iommu } = this.#io;
+    const { iommu, leaving } = this.#io;
     yield* this.#leave(device, bound);
+    yield* this.#faults.leaving(device);
     yield* iommu.detach(bound.domain, device);
+    leaving.delete(device);
     bound.queue?.left(device);
     const status = yield* iommu.attach(this.#io.domain, device);
     if (status !== Errno.OK) this.#io.log.error({ event: 'vfio.lost', device: device.name, errno: status });
     return status;
   }
 
-  /** What waits for the guest is answered, and the function asks no more where only the guest let it. */
-  *#leave(device: IommuDevice, bound: Binding): Steps {
-    if (bound.queue !== null) yield* bound.queue.leaving(device);
-    if (asks(bound, device) && !this.#faults.enabled) yield* this.#io.iommu.disableFaults(device, this.#faults);
+  /** What waits for the guest is answered, and faults end that only the guest's stage kept on. */
+  *#leave(device: IommuDevice, { queue }: Binding): Steps {
+    if (queue !== null) yield* queue.leaving(device);
+    if (!this.#faults.enabled) yield* this.#io.iommu.disableFaults(device, this.#faults);
   }
 
   #createDomain(iommu: NestingIommu, tables: GuestTables): IommuDomain | null {

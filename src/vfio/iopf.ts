@@ -22,24 +22,33 @@ export interface FaultSwitch {
   disable(): Steps<number>;
   /** A device was attached: lets it fault where the others do. */
   attached(device: IommuDevice): Steps<number>;
+  /** The device's faults wait for no address any more, until it is taken out of `IoAddressSpace.leaving`. */
+  leaving(device: IommuDevice): Steps;
   /** A device is about to be detached: its faults wait for nothing any more, and no new ones come. */
   detaching(device: IommuDevice): Steps;
   /** No device is left. */
   release(): Steps;
 }
 
-export function newFaultSwitch(io: IoAddressSpace, handler: DeviceFaultHandler): FaultSwitch {
-  return new Switch(io, handler);
+/** `guestStage`: whether the devices translate by a guest's stage first, which goes on to fault when ours does not. */
+export function newFaultSwitch(
+  io: IoAddressSpace,
+  handler: DeviceFaultHandler,
+  guestStage: () => boolean,
+): FaultSwitch {
+  return new Switch(io, handler, guestStage);
 }
 
 class Switch implements FaultSwitch {
   readonly #io: IoAddressSpace;
   readonly #handler: DeviceFaultHandler;
+  readonly #guestStage: () => boolean;
   #mode: number | null = null;
 
-  constructor(io: IoAddressSpace, handler: DeviceFaultHandler) {
+  constructor(io: IoAddressSpace, handler: DeviceFaultHandler, guestStage: () => boolean) {
     this.#io = io;
     this.#handler = handler;
+    this.#guestStage = guestStage;
   }
 
   get enabled(): boolean {
@@ -96,20 +105,33 @@ class Switch implements FaultSwitch {
     return yield* this.#io.iommu.enableFaults(device, this, pri ? 'pri' : 'stall');
   }
 
-  *detaching(device: IommuDevice): Steps {
+  *leaving(device: IommuDevice): Steps {
     this.#io.leaving.add(device);
     yield* this.#handler.resume();
-    if (this.#mode === null) return;
+  }
+
+  *detaching(device: IommuDevice): Steps {
+    yield* this.leaving(device);
     const status = yield* this.#io.iommu.disableFaults(device, this);
-    if (status !== Errno.OK) this.#io.log.warn({ event: 'vfio.disableFaults', device: device.name, errno: status });
+    // While they are off here, its faults may be somebody else's.
+    if (status !== Errno.OK && this.enabled)
+      this.#io.log.warn({ event: 'vfio.disableFaults', device: device.name, errno: status });
   }
 
   *release(): Steps {
     if (this.enabled) yield* this.#stop([]);
   }
 
-  /** No device faults any more, every group is answered, then the handler goes. */
+  /**
+   * No device faults any more, every group is answered, then the handler goes. Under a guest's stage all that stays until
+   * the guest's goes: to stop it would be to wait for the guest's answers, and nothing of ours faults any more.
+   */
   *#stop(devices: readonly IommuDevice[]): Steps {
+    if (this.#guestStage()) {
+      yield* this.#handler.drain();
+      this.#mode = null;
+      return;
+    }
     for (const device of devices) yield* this.detaching(device);
     yield* this.#handler.drain();
     this.#io.setFaultHandler(null);

@@ -77,7 +77,7 @@ export class Type1 {
     if (defaults.residencyLimitBytes !== null) this.setResidencyLimit(defaults.residencyLimitBytes);
     this.handler = new DeviceFaultHandler(this.io);
     this.handler.workers = defaults.workers;
-    this.faults = newFaultSwitch(this.io, this.handler);
+    this.faults = newFaultSwitch(this.io, this.handler, () => this.guestTable.bound);
     this.guestTable = new GuestTableSlot(this.io, this.faults, nesting);
   }
 
@@ -175,13 +175,7 @@ export class Type1 {
 
   /** VFIO_IOMMU_DISABLE_IOPF; as {@link FaultSwitch.disable}. The stage of a guest goes on to fault. */
   *disableFaults(): Steps<number> {
-    const self = this;
-    return yield* this.exclusively(function* (): Steps<number> {
-      const status = yield* self.faults.disable();
-      if (status !== Errno.OK) return status;
-      for (const device of self.io.devices) yield* self.guestTable.attached(device);
-      return Errno.OK;
-    });
+    return yield* this.exclusively(() => this.faults.disable());
   }
 
   /** Ends it: no device may be attached. */
@@ -213,20 +207,14 @@ export class Type1 {
 
   *#attachOne(device: DeviceBackend): Steps<number> {
     const { io } = this;
-    const { domain } = this.guestTable;
-    const attached = yield* io.iommu.attach(domain, device.iommu);
-    if (attached !== Errno.OK) return attached;
-    const own = yield* this.faults.attached(device.iommu);
-    const enabled = own === Errno.OK ? yield* this.guestTable.attached(device.iommu) : own;
-    if (enabled !== Errno.OK) {
-      if (own === Errno.OK) yield* this.faults.detaching(device.iommu);
-      io.leaving.delete(device.iommu);
-      yield* io.iommu.detach(domain, device.iommu);
-      return enabled;
-    }
+    // Before it is attached: it may fault at once, and its faults name it by its place among the devices.
     this.devices.add(device);
     io.devices.add(device.iommu);
-    return Errno.OK;
+    const attached = yield* io.iommu.attach(this.guestTable.domain, device.iommu);
+    const own = attached === Errno.OK ? yield* this.faults.attached(device.iommu) : attached;
+    const enabled = own === Errno.OK ? yield* this.guestTable.attached(device.iommu) : own;
+    if (enabled !== Errno.OK) yield* this.#detachOne(device);
+    return enabled;
   }
 
   *#detachOne(device: DeviceBackend): Steps {

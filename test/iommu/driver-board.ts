@@ -70,6 +70,8 @@ export interface DriverBoardOptions {
   readonly profile?: string;
   /** Which runnable task goes next; in order unless given. */
   readonly choose?: Chooser;
+  /** Memory of {@link RAM_BYTES} at {@link RAM}, and the bus that leads to it. */
+  readonly memory?: { readonly memory: Memory; readonly bus: Bus };
   readonly smmu?: Partial<SmmuOptions>;
   readonly driver?: Partial<SmmuDriverOptions>;
 }
@@ -89,9 +91,9 @@ export interface Access {
 export class DriverBoard {
   readonly clock = new Clock();
   readonly scheduler: Scheduler;
-  readonly memory = new Memory(RAM, RAM_BYTES);
-  readonly bus = new Bus(this.memory);
-  readonly tables = new TestTables(this.memory);
+  readonly memory: Memory;
+  readonly bus: Bus;
+  readonly tables: TestTables;
   readonly invariants = new Invariants();
   readonly logs: LogLine[] = [];
   readonly interrupts: InterruptController;
@@ -103,6 +105,9 @@ export class DriverBoard {
     const profile = PROFILES[options.profile ?? 'zero'];
     assert(profile !== undefined, 'a profile that exists');
     const latency = latencyOf(profile);
+    this.memory = options.memory?.memory ?? new Memory(RAM, RAM_BYTES);
+    this.bus = options.memory?.bus ?? new Bus(this.memory);
+    this.tables = new TestTables(this.memory);
     const { clock, memory, bus, invariants } = this;
     this.scheduler = new Scheduler({ clock, ...(options.choose === undefined ? {} : { choose: options.choose }) });
     const { scheduler } = this;

@@ -20,7 +20,7 @@ import * as nesting from '../../src/vfio/uapi-nesting.layout.ts';
 import { Vfio } from '../../src/vfio/vfio.ts';
 import { DATA, driverBoard } from '../iommu/driver-board.ts';
 import { bareBackend } from '../support/bare-backend.ts';
-import { dmaMap, int32 } from '../support/vfio.ts';
+import { dmaMap, dmaUnmap, int32 } from '../support/vfio.ts';
 
 const { SUCCESS, COMPLETER_ABORT, PENDING } = Completion;
 const { NestingIoctl, GuestTable, GuestInvalidation, FaultQueueAlloc, FaultRecord, FaultAnswer } = nesting;
@@ -373,6 +373,75 @@ describe.each([{ stall: true }, { pri: true }])('everything at once, in any orde
     expect(accesses.filter(({ status }) => status === PENDING)).toEqual([]);
     expect(board.driver.counters.timedOut).toBe(0);
   });
+});
+
+test.each([{ stall: true }, { pri: true }])(
+  "disabling the host's faults waits for no answer of the guest: %o",
+  (device) => {
+    const vm = nested(device);
+    vm.mapMemory();
+    vm.writeTables();
+    const queue = vm.queue();
+    vm.bind(queue);
+    vm.hostFaults();
+    const access = device.stall === true ? vm.fn.access(7) : null;
+    if (access === null) vm.fn.request(7, { index: 3 });
+    vm.board.settle(1000);
+    const { bytes, view } = vm.read(queue);
+    expect(bytes).toBe(40);
+    const before = vm.board.clock.now;
+    expect(vm.call(vm.container, ExtensionIoctl.VFIO_IOMMU_DISABLE_IOPF)).toBe(0);
+    expect(vm.board.clock.now - before).toBeLessThan(1e6);
+    // The guest has not answered yet, and its answer still counts.
+    expect(access?.status ?? PENDING).toBe(PENDING);
+    expect(vm.fn.responses).toEqual([]);
+    vm.guestMaps(7, GUEST + 0x9000);
+    expect(vm.answer(queue, [FaultRecord.COOKIE.get(view), 0])).toBe(8);
+    vm.board.settle(1000);
+    if (access === null) expect(vm.fn.responses).toEqual([{ groupIndex: 3, code: 0, pasid: -1 }]);
+    else expect(access.status).toBe(SUCCESS);
+    expect(vm.call(vm.container, Ioctl.VFIO_IOMMU_ENABLE_IOPF, 0)).toBe(0);
+    expect(vm.call(vm.container, ExtensionIoctl.VFIO_IOMMU_DISABLE_IOPF)).toBe(0);
+    expect(vm.unbind()).toBe(0);
+    expect(vm.fn.priEnabled).toBe(false);
+    vm.end();
+  },
+);
+
+test('while a mapping has no virtual address nothing is bound, and unbinding refuses what waits for one', () => {
+  const vm = nested({ stall: true });
+  vm.hostFaults();
+  vm.mapMemory();
+  vm.writeTables();
+  vm.bind(-1);
+  vm.guestMaps(7, GUEST + 0x8000);
+  const addressGoes = () => vm.call(vm.container, Ioctl.VFIO_IOMMU_UNMAP_DMA, dmaUnmap(GUEST, GUEST_BYTES, 4));
+  expect(addressGoes()).toBe(0);
+  const access = vm.fn.access(7);
+  vm.board.settle(1000);
+  expect(access.status).toBe(PENDING);
+  expect(vm.unbind()).toBe(0);
+  expect(access.status).toBe(COMPLETER_ABORT);
+  expect(vm.bind(-1)).toBe(-16);
+  expect(vm.call(vm.container, Ioctl.VFIO_IOMMU_MAP_DMA, dmaMap(vm.vaddr, GUEST, GUEST_BYTES, 4))).toBe(0);
+  expect(vm.bind(-1)).toBe(0);
+  vm.end();
+});
+
+test('a fault queue serves the container that it was made in', () => {
+  const vm = nested({ stall: true });
+  const run = <T>(steps: Steps<T>) => vm.board.run(steps);
+  vm.vfio.addGroup(2, [bareBackend('other', vm.board.function(9, { stall: true }).device)]);
+  const other = run(vm.process.open('/dev/vfio/vfio'));
+  const group = run(vm.process.open('/dev/vfio/2'));
+  vm.call(group, Ioctl.VFIO_GROUP_SET_CONTAINER, int32(other));
+  vm.call(other, Ioctl.VFIO_SET_IOMMU, Extension.VFIO_TYPE1_NESTING_IOMMU);
+  const argument = encode(FaultQueueAlloc, { ARGSZ: 12, EVENT_FD: 0xffff_ffff });
+  const queue = vm.call(other, NestingIoctl.VFIO_IOMMU_ALLOC_FAULT_QUEUE, argument);
+  expect(queue).toBeGreaterThan(0);
+  expect(vm.bind(queue)).toBe(-22);
+  expect(vm.bind(vm.queue())).toBe(0);
+  vm.end();
 });
 
 test('refusals', () => {
