@@ -7,7 +7,7 @@ import { RootComplex } from '../hw/pcie/root-complex.ts';
 import { VIRT } from '../hw/virt-map.ts';
 import { Smmu } from '../iommu/smmuv3/smmu.ts';
 import { PMCG_BYTES } from '../iommu/spec/pmcg.layout.ts';
-import type { Scenario } from '../scenario/schema.ts';
+import { HTTU, type Scenario } from '../scenario/schema.ts';
 import type { Clock } from '../sim/clock.ts';
 import type { Invariants } from '../sim/invariants.ts';
 import type { LogOf } from '../sim/log.ts';
@@ -70,7 +70,7 @@ export class Hardware {
       log: logOf('iommu'),
       trace,
       random: random.fork('smmu'),
-      features: { STALL_MAX: iommu.stalls },
+      features: { STALL_MAX: iommu.stalls, HTTU: HTTU.indexOf(iommu.httu) },
     });
     this.bus.map(VIRT.smmu.base, VIRT.smmu.size, this.smmu);
     this.bus.map(VIRT.smmuMonitor.base, PMCG_BYTES, this.smmu.pmcg);

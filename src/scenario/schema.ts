@@ -83,6 +83,9 @@ function section<const T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape, { error: 'a map of keys' });
 }
 
+/** By the value of SMMU_IDR0.HTTU. */
+export const HTTU = ['none', 'access', 'dirty'] as const;
+
 const GRANULES = [4096, 16_384, 65_536] as const;
 type Granule = (typeof GRANULES)[number];
 
@@ -121,6 +124,9 @@ const iommu = section({
     .default(false)
     .describe("The guest has its own stage 1, with its own faults, over VFIO's mappings, which are stage 2 then."),
   granule: parsed('4KiB, 16KiB or 64KiB', granuleOf).prefault('4KiB').describe('Page size of the translation tables.'),
+  httu: oneOf(HTTU)
+    .default('dirty')
+    .describe('What the SMMU keeps in translation tables by itself: nothing, which pages were accessed, or written too.'),
   commandQueueEntries: powerOfTwo(2, 65_536).default(256).describe('Commands that the command queue holds.'),
   eventQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the event queue holds.'),
   priQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the PRI queue holds.'),

@@ -23,6 +23,7 @@ export const COSTS = {
   pagePin: 'pinning one page that is present',
   pageMap: 'one page-table entry written',
   pageUnmap: 'one page-table entry cleared',
+  pageAge: 'the access flag of one page-table entry tested and cleared',
   swapIn: 'a page read back from swap',
   swapOut: 'a page written to swap',
   cpuFault: 'a first touch by a CPU, without the page allocation',

@@ -45,6 +45,7 @@ const kunpeng920: LatencyProfile = {
     pagePin: { ns: 60, source: 'estimate: fast GUP of a present page' },
     pageMap: { ns: 150, source: `${MEASURED}: part of the 1.6 µs` },
     pageUnmap: { ns: 120, source: 'estimate' },
+    pageAge: { ns: 15, source: 'estimate: an atomic update; eight entries share a cache line' },
     swapIn: { ns: 25_000, source: 'estimate: NVMe read of 4 KiB' },
     swapOut: { ns: 8_000, source: 'estimate: NVMe write of 4 KiB, queued' },
     cpuFault: { ns: 700, source: 'estimate: host page fault on guest memory, without the allocation' },

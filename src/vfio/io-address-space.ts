@@ -15,6 +15,7 @@ import type { Log } from '../sim/log.ts';
 import type { Latency } from '../sim/profile.ts';
 import { type Scheduler, type Steps, WaitQueue } from '../sim/task.ts';
 import { FaultCounters, Gauge } from './counters.ts';
+import { evict } from './eviction.ts';
 import type { SpaceWatches } from './invalidation.ts';
 import type { Mapping } from './mapping.ts';
 import { Mappings } from './mappings.ts';
@@ -145,13 +146,13 @@ export class IoAddressSpace {
     return true;
   }
 
-  /** Reserves `count` pages, taking the pages mapped longest ago back where the limit asks for it. */
+  /** Reserves `count` pages, taking others back where the limit asks for it: eviction.ts chooses. */
   *reserve(count: number): Steps {
     const { residency } = this;
     while (!this.tryReserve(count)) {
       const spare = Math.min(EVICTION_BATCH, Math.floor(residency.limitPages / 8));
       const evicted = yield* this.evict(Math.max(residency.excess(count), spare));
-      // Everything is reserved by faults in flight: they will map, and then something can go.
+      // Everything is reserved by faults in flight, which will map, or pinned: once that changes something can go.
       if (evicted === 0 && residency.excess(count) > 0 && !residency.idle) yield this.#roomChanged;
     }
   }
@@ -159,34 +160,17 @@ export class IoAddressSpace {
   /** Ends a reservation: what was mapped is counted as resident by now. */
   unreserve(count: number): void {
     this.residency.unreserve(count);
+    this.roomChanged();
+  }
+
+  /** There may be room by now, or something that can go. */
+  roomChanged(): void {
     this.#roomChanged.wakeAll();
   }
 
   /** Takes at least `count` pages back, if there are as many: how many. */
-  *evict(count: number): Steps<number> {
-    const { residency } = this;
-    let done = 0;
-    while (done < count) {
-      const slot = residency.oldest;
-      if (slot === 0) break;
-      const mapping = residency.mappingAt(slot).get();
-      const first = residency.pageAt(slot);
-      let end = first + 1;
-      for (let next = residency.after(slot); next !== 0 && end - first < count - done; next = residency.after(next)) {
-        if (residency.mappingAt(next) !== mapping || residency.pageAt(next) !== end) break;
-        end += 1;
-      }
-      const revoked = yield* revokePages(this, mapping, first, end);
-      mapping.put();
-      // A page that is pinned stays. Any other was taken by somebody else meanwhile, and its slot may hold a new one.
-      if (revoked === 0 && residency.oldest === slot && mapping.pinCounts.has(first)) break;
-      this.counters.evicted += revoked;
-      done += revoked;
-      if (revoked > 0 && this.log.isLevelEnabled('debug')) {
-        this.log.debug({ event: 'vfio.evict', container: this.name, iova: mapping.iovaOf(first), pages: revoked });
-      }
-    }
-    return done;
+  evict(count: number): Steps<number> {
+    return evict(this, count);
   }
 
   /** The memory of a faultable mapping is found at `vaddr` from now on; its pages fault again. */

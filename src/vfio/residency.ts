@@ -1,5 +1,5 @@
 /**
- * The pages that faults mapped, in the order in which they were mapped, and the limit on them. Faults reserve room before
+ * The pages that faults mapped, in the order in which they were mapped or renewed, and the limit on them. Faults reserve room before
  * they map, so that the limit holds however many are in flight.
  */
 import { assert } from '../assert.ts';
@@ -61,13 +61,9 @@ export class Residency {
     const slots = mapping.faults?.residencySlots;
     assert(slots !== undefined && slots[page] === 0, 'the page is not resident yet');
     const slot = this.#take();
-    const last = this.#previous[0] ?? 0;
     this.#page[slot] = page;
     this.#mapping[slot] = mapping;
-    this.#previous[slot] = last;
-    this.#next[slot] = 0;
-    this.#next[last] = slot;
-    this.#previous[0] = slot;
+    this.#append(slot);
     slots[page] = slot;
     this.#pages += 1;
     if (this.#pages > this.#peak) this.#peak = this.#pages;
@@ -77,10 +73,7 @@ export class Residency {
     const slots = mapping.faults?.residencySlots;
     const slot = slots?.[page] ?? 0;
     assert(slots !== undefined && slot > 0, 'the page is resident');
-    const next = this.#next[slot] ?? 0;
-    const previous = this.#previous[slot] ?? 0;
-    this.#next[previous] = next;
-    this.#previous[next] = previous;
+    this.#unlink(slot);
     slots[page] = 0;
     this.#mapping[slot] = null;
     this.#next[slot] = this.#unused;
@@ -88,12 +81,20 @@ export class Residency {
     this.#pages -= 1;
   }
 
-  /** Slot of the page that was mapped longest ago, or 0. */
+  /** The page of `slot` becomes the youngest. */
+  renew(slot: number): void {
+    assert(slot > 0 && this.#mapping[slot] !== null, 'the residency slot is in use');
+    if (this.#previous[0] === slot) return;
+    this.#unlink(slot);
+    this.#append(slot);
+  }
+
+  /** Slot of the oldest page, or 0. */
   get oldest(): number {
     return this.#next[0] ?? 0;
   }
 
-  /** The slot mapped after `slot`, or 0. */
+  /** The slot that follows `slot` in age, or 0. */
   after(slot: number): number {
     return this.#next[slot] ?? 0;
   }
@@ -106,6 +107,21 @@ export class Residency {
     const mapping = this.#mapping[slot];
     assert(mapping !== null && mapping !== undefined, 'the residency slot is in use');
     return mapping;
+  }
+
+  #append(slot: number): void {
+    const last = this.#previous[0] ?? 0;
+    this.#previous[slot] = last;
+    this.#next[slot] = 0;
+    this.#next[last] = slot;
+    this.#previous[0] = slot;
+  }
+
+  #unlink(slot: number): void {
+    const next = this.#next[slot] ?? 0;
+    const previous = this.#previous[slot] ?? 0;
+    this.#next[previous] = next;
+    this.#previous[next] = previous;
   }
 
   #take(): number {

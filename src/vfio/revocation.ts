@@ -1,15 +1,25 @@
 /** Taking pages of a mapping away from devices: page-table entries, then cached translations, then the caller goes on. */
+import type { Gather } from '../iommu/core.ts';
 import type { Steps } from '../sim/task.ts';
 import type { IoAddressSpace } from './io-address-space.ts';
 import type { FaultState, Mapping } from './mapping.ts';
 
 /**
  * Takes every mapped page of `[first, end)` away, and those that share a block with them; pages that a user of the device
- * pinned stay. When this returns no access uses them any more. The number of pages.
+ * pinned stay. When this returns no access uses them any more, nor what `gather` had before. The number of pages.
  */
-export function* revokePages(io: IoAddressSpace, mapping: Mapping, first: number, end: number): Steps<number> {
+export function* revokePages(
+  io: IoAddressSpace,
+  mapping: Mapping,
+  first: number,
+  end: number,
+  gather: Gather = io.takeGather(),
+): Steps<number> {
   const { faults } = mapping;
-  if (faults === null) return 0;
+  if (faults === null) {
+    yield* io.flush(gather);
+    return 0;
+  }
   const keep = mapping.pinCounts.size > 0;
   let from = edgeBelow(io, mapping, faults, first, keep);
   let to = edgeAbove(io, mapping, faults, end, keep);
@@ -23,7 +33,6 @@ export function* revokePages(io: IoAddressSpace, mapping: Mapping, first: number
   }
   for (const ticket of mapping.tickets) if (ticket.first < to && from < ticket.end) ticket.revoked = true;
 
-  const gather = io.takeGather();
   let count = 0;
   let stuck = false;
   for (let page = faults.mapped.findNextSet(from, to); page < to; ) {
@@ -33,8 +42,10 @@ export function* revokePages(io: IoAddressSpace, mapping: Mapping, first: number
       page = faults.mapped.findNextSet(page + 1, to);
       continue;
     }
-    if (keep)
-      io.domain.protect(mapping.iovaOf(page), (last - page) * io.pageBytes, protectionAt(io, mapping, page), gather);
+    if (keep) {
+      isolate(io, mapping, page, gather);
+      isolate(io, mapping, last - 1, gather);
+    }
     const bytes = io.domain.unmap(mapping.iovaOf(page), (last - page) * io.pageBytes, gather, mapping);
     const expected = (last - page) * io.pageBytes;
     const [at, size] = [mapping.iovaOf(page), expected];
@@ -44,6 +55,7 @@ export function* revokePages(io: IoAddressSpace, mapping: Mapping, first: number
     count += last - page;
     page = faults.mapped.findNextSet(last, to);
   }
+  if (count > 0) io.roomChanged();
   if (count > 0 && io.latency.pageUnmap > 0) yield io.latency.pageUnmap * count;
   yield* io.flush(gather);
   if (stuck) yield* io.block('a page-table entry could not be cleared');
@@ -82,6 +94,9 @@ function runWithoutPins(mapping: Mapping, page: number, end: number): number {
   return last;
 }
 
-function protectionAt(io: IoAddressSpace, mapping: Mapping, page: number): number {
-  return io.domain.translate(mapping.iovaOf(page))?.protection ?? mapping.protection;
+/** Splits a block that holds the page and others: the page keeps its permissions, and so its dirty state. */
+function isolate(io: IoAddressSpace, mapping: Mapping, page: number, gather: Gather): void {
+  const iova = mapping.iovaOf(page);
+  const protection = io.domain.translate(iova)?.protection ?? mapping.protection;
+  io.domain.protect(iova, io.pageBytes, protection, gather);
 }

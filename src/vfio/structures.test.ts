@@ -94,17 +94,17 @@ describe('interval tree', () => {
   });
 });
 
-test('residency keeps the order of mapping through random additions and removals', () => {
+test('residency keeps the order of mapping through random additions, removals and renewals', () => {
   const { host, scheduler } = hostFixture();
   const space = host.createSpace({ name: 'p' });
   const options = { iova: 0, size: 64 * 4096, vaddr: 0, protection: 3, space, faultable: true };
   fc.assert(
-    fc.property(fc.array(fc.tuple(fc.nat(1), fc.nat(63)), { maxLength: 3000 }), (program) => {
+    fc.property(fc.array(fc.tuple(fc.nat(1), fc.nat(63), fc.boolean()), { maxLength: 3000 }), (program) => {
       const residency = new Residency();
       const mappings = [0, 1].map((id) => new Mapping(scheduler, { ...options, id }));
       const model: string[] = [];
       let peak = 0;
-      for (const [id, page] of program) {
+      for (const [id, page, renews] of program) {
         const mapping = mappings[id];
         if (mapping === undefined) continue;
         const key = `${id}/${page}`;
@@ -114,8 +114,13 @@ test('residency keeps the order of mapping through random additions and removals
           model.push(key);
           peak = Math.max(peak, model.length);
         } else {
-          residency.remove(mapping, page);
           model.splice(at, 1);
+          if (renews) {
+            residency.renew(mapping.faults?.residencySlots[page] ?? 0);
+            model.push(key);
+          } else {
+            residency.remove(mapping, page);
+          }
         }
       }
       const order: string[] = [];

@@ -171,7 +171,7 @@ describe('a copy kept up by the log alone', () => {
     function* device(): Steps {
       for (let step = 0; step < 40; step++) {
         yield random.below(4000);
-        const data = random.bytes(8);
+        const data = new Uint8Array(random.bytes(8));
         const write = random.chance(0.6);
         expect(yield* dma(board.within(random.below(PAGES), random.below(16)), write, 1, data)).toBe('DONE');
       }
