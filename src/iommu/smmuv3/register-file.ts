@@ -18,7 +18,7 @@ const WORDS = (2 * PAGE_BYTES) / 4;
 /** Sees a word that software wrote: reserved, read-only and guarded bits are already settled. */
 export type WriteHandler = (next: number, previous: number) => void;
 
-/** What the bits of one word are allowed to do; a word without a rule is RES0. */
+/** What the bits of one word are allowed to do; a word without a rule is RES0. Masks are signed, which the engine keeps as integers. */
 interface Word {
   /** Bits that exist. */
   readonly implemented: number;
@@ -165,8 +165,8 @@ export class RegisterFile implements RegisterReader {
         const word = this.#words[index];
         if (word === undefined) continue;
         if (reset !== undefined)
-          values.setUint32(index * 4, half === 0 ? reset(this.#features) & word.implemented : 0, true);
-        else if (this.#random !== undefined) values.setUint32(index * 4, this.#random.next32() & word.writable, true);
+          values.setInt32(index * 4, half === 0 ? reset(this.#features) & word.implemented : 0, true);
+        else if (this.#random !== undefined) values.setInt32(index * 4, this.#random.next32() & word.writable, true);
       }
     }
     return values;
@@ -195,7 +195,7 @@ function wordOf(rule: RegisterRule, half: number, features: Features): Word {
   const guards = (rule.guards ?? []).map(({ fields, open }) => ({
     mask:
       fields === undefined
-        ? 0xffff_ffff
+        ? -1
         : bits(
             present.filter((field) => fields.includes(field.name)),
             half,
@@ -203,8 +203,8 @@ function wordOf(rule: RegisterRule, half: number, features: Features): Word {
     open,
   }));
   return {
-    implemented: implemented >>> 0,
-    writable: register.$.access === 'read-only' ? 0 : implemented >>> 0,
+    implemented,
+    writable: register.$.access === 'read-only' ? 0 : implemented,
     guards,
     accepts: half === 0 ? rule.accepts : undefined,
   };
@@ -218,13 +218,13 @@ function bits(fields: readonly Field[], half: number): number {
     const msb = Math.min(field.msb - half * 32, 31);
     if (msb >= lsb) mask |= ((2 ** (msb - lsb + 1) - 1) * 2 ** lsb) | 0;
   }
-  return mask >>> 0;
+  return mask;
 }
 
 /** Clears address bits at and above IDR5.OAS; the hint in bit 62 stays. */
 function belowAddress(register: RegisterLayout, half: number, features: Features): number {
-  if (half === 0) return 0xffff_ffff;
+  if (half === 0) return -1;
   const hints = register.$.fields.filter((field) => field.lsb >= 56);
   const addressBits = 2 ** Math.max(outputAddressBits(features) - 32, 0) - 1;
-  return (addressBits | bits(hints, half)) >>> 0;
+  return addressBits | bits(hints, half);
 }
