@@ -17,6 +17,7 @@ export const Errno = {
   EMFILE: -24,
   ENOTTY: -25,
   ENOSPC: -28,
+  ERANGE: -34,
   EOPNOTSUPP: -95,
   ETIMEDOUT: -110,
 } as const;

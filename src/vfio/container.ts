@@ -96,13 +96,15 @@ export class Container implements VfioFile {
     if (this.#groups.size === 0 || this.#type1 !== null) return Errno.EINVAL;
     const { VFIO_TYPE1_IOMMU, VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_NESTING_IOMMU } = Extension;
     if (type !== VFIO_TYPE1_IOMMU && type !== VFIO_TYPE1v2_IOMMU && type !== VFIO_TYPE1_NESTING_IOMMU) {
-      return Errno.ENODEV;
+      // The kernel asks who knows the number, then that one whether it can be: other extensions get as far as this.
+      return checkExtension(null, type) > 0 ? Errno.EINVAL : Errno.ENODEV;
     }
     const nesting = type === VFIO_TYPE1_NESTING_IOMMU;
     const environment = nesting
       ? { ...this.#environment, domain: { ...this.#environment.domain, stage: 2 as const } }
       : this.#environment;
-    const type1 = new Type1(environment, this.name, type !== VFIO_TYPE1_IOMMU, nesting);
+    const type1 = newType1(environment, this.name, type !== VFIO_TYPE1_IOMMU, nesting);
+    if (type1 === null) return Errno.EIO;
     this.#type1 = type1;
     const attached: Group[] = [];
     for (const group of this.#groups) {
@@ -121,5 +123,15 @@ export class Container implements VfioFile {
 
   #settle(): void {
     if (this.#closed && this.#groups.size === 0) this.#released(this);
+  }
+}
+
+/** Null where the IOMMU has no address space of that kind to give. */
+function newType1(environment: Environment, name: string, v2: boolean, nesting: boolean): Type1 | null {
+  try {
+    return new Type1(environment, name, v2, nesting);
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
   }
 }

@@ -62,6 +62,15 @@ export class DeviceConfig {
     this.#backend.writeConfig(offset, size, ((before & ~mask) | (value & mask)) >>> 0);
   }
 
+  /** Remembers what user space may have set in the function; the result sets it again. */
+  save(): () => void {
+    const places = [COMMAND, CACHE_LINE_SIZE, ...(this.#expressAt > 0 ? [this.#expressAt + 8] : [])];
+    const values = places.map((at) => this.#backend.readConfig(at, 2));
+    return () => {
+      for (const [index, at] of places.entries()) this.#backend.writeConfig(at, 2, values[index] ?? 0);
+    };
+  }
+
   /** Stops or allows the function's DMA. */
   setBusMaster(on: boolean): void {
     const command = this.#backend.readConfig(COMMAND, 2);

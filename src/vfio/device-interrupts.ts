@@ -48,11 +48,8 @@ export class DeviceInterrupts {
     const bytes = count * (type === DATA_EVENTFD ? 4 : type === DATA_BOOL ? 1 : 0);
     if (argsz - IrqSet.$.byteLength < bytes) return Errno.EINVAL;
     if (view.byteLength < IrqSet.$.byteLength + bytes) return Errno.EFAULT;
-    // Masking is for pins, which no function here has.
-    if ((flags & ACTION_TYPE_MASK) !== ACTION_TRIGGER) {
-      const action = flags & ACTION_TYPE_MASK;
-      return action === 0 || (action & (action - 1)) !== 0 ? Errno.EINVAL : Errno.ENOTTY;
-    }
+    // Masking is for pins, which no function here has; no action, and two of them, are nobody's either.
+    if ((flags & ACTION_TYPE_MASK) !== ACTION_TRIGGER) return Errno.ENOTTY;
     if (index === PciIrq.MSIX) return this.#setVectors(caller, view, type, start, count);
     return this.#setSingle(caller, view, index, type, count);
   }
@@ -80,7 +77,7 @@ export class DeviceInterrupts {
   }
 
   #setVectors(caller: Caller, view: DataView, type: number, start: number, count: number): number {
-    if (type === DATA_NONE && count === 0) {
+    if (type === DATA_NONE && count === 0 && this.#vectors !== null) {
       this.#disableVectors();
       return Errno.OK;
     }
@@ -93,24 +90,36 @@ export class DeviceInterrupts {
     return Errno.OK;
   }
 
-  /** Gives vectors their event descriptors; -1 takes one away. Enables MSI-X with as many vectors where it was off. */
+  /**
+   * Gives vectors their event descriptors; a negative one takes it away. Enables MSI-X with as many vectors where it was
+   * off. At a descriptor that is none, this vector and those before it are left without.
+   */
   #assign(caller: Caller, view: DataView, start: number, count: number): number {
-    const events: (EventFile | null)[] = [];
-    for (let index = 0; index < count; index++) {
-      const descriptor = view.getInt32(IrqSet.$.byteLength + 4 * index, true);
-      const event = descriptor < 0 ? null : caller.event(descriptor);
-      if (descriptor >= 0 && event === null) return Errno.EBADF;
-      events.push(event);
+    const before = this.#vectors;
+    if (before === null && start + count === 0) return Errno.ERANGE;
+    if (start >= (before?.length ?? start + count) || start + count > (before?.length ?? start + count)) {
+      return Errno.EINVAL;
     }
-    if (this.#vectors !== null && start + count > this.#vectors.length) return Errno.EINVAL;
     const doorbell = this.#type1.enableMsi();
     if (doorbell < 0) return doorbell;
-    this.#vectors ??= new Array<EventFile | null>(start + count).fill(null);
-    for (const [index, event] of events.entries()) {
-      this.#vectors[start + index] = event;
-      this.#connect(start + index, event);
+    const vectors = before ?? new Array<EventFile | null>(start + count).fill(null);
+    this.#vectors = vectors;
+    for (let vector = start; vector < start + count; vector++) {
+      const descriptor = view.getInt32(IrqSet.$.byteLength + 4 * (vector - start), true);
+      const event = descriptor < 0 ? null : caller.event(descriptor);
+      if (typeof event === 'number') {
+        for (let earlier = start; earlier <= vector; earlier++) this.#assignOne(vectors, earlier, null);
+        if (before === null) this.#disableVectors();
+        return event;
+      }
+      this.#assignOne(vectors, vector, event);
     }
     return Errno.OK;
+  }
+
+  #assignOne(vectors: (EventFile | null)[], vector: number, event: EventFile | null): void {
+    vectors[vector] = event;
+    this.#connect(vector, event);
   }
 
   #connect(vector: number, event: EventFile | null): void {
@@ -121,7 +130,8 @@ export class DeviceInterrupts {
   #setSingle(caller: Caller, view: DataView, index: number, type: number, count: number): number {
     let event = index === PciIrq.ERR ? this.#error : this.#request;
     if (type === DATA_NONE) {
-      if (count > 0) event?.signal();
+      if (event === null) return Errno.EINVAL;
+      if (count > 0) event.signal();
       else event = null;
     } else if (count === 0) {
       return Errno.EINVAL;
@@ -129,8 +139,9 @@ export class DeviceInterrupts {
       if (view.getUint8(IrqSet.$.byteLength) !== 0) event?.signal();
     } else {
       const descriptor = view.getInt32(IrqSet.$.byteLength, true);
+      if (descriptor < -1) return Errno.OK;
       const named = descriptor < 0 ? null : caller.event(descriptor);
-      if (descriptor >= 0 && named === null) return Errno.EBADF;
+      if (typeof named === 'number') return named;
       event = named;
     }
     if (index === PciIrq.ERR) this.#error = event;

@@ -14,7 +14,7 @@ import {
   RegionInfo,
 } from './uapi.layout.ts';
 
-const { EINVAL, EFAULT, ENOTTY, EBADF } = Errno;
+const { EINVAL, EFAULT, EIO, ENOTTY, EBADF, ERANGE } = Errno;
 const CONFIG = PciRegion.CONFIG * REGION_STRIDE;
 
 function opened() {
@@ -140,6 +140,27 @@ describe('regions', () => {
     expect(run(process.pread(device, view, 2 ** 52))).toBe(EINVAL);
   });
 
+  test('configuration space is not cut, nothing is read anywhere, and an abort ends a transfer', () => {
+    const { run, process, device, backend } = opened();
+    const view = new DataView(new ArrayBuffer(16));
+    expect(run(process.pread(device, view, CONFIG + 4096 - 8))).toBe(EFAULT);
+    expect(run(process.pwrite(device, view, CONFIG + 4096))).toBe(EFAULT);
+    expect(run(process.pread(device, view, CONFIG + 4096 - 16))).toBe(16);
+    expect(run(process.pread(device, new DataView(new ArrayBuffer(0)), REGION_STRIDE))).toBe(0);
+    backend.readBar = (_bar, offset) => offset < 8;
+    expect(run(process.pread(device, view, 0))).toBe(EIO);
+  });
+
+  test('a reset keeps what user space set in configuration space', () => {
+    const { ioctl, read, write, backend } = opened();
+    write(CONFIG + 4, 2, 6);
+    backend.reset = function* () {
+      backend.config.setUint16(4, 2, true);
+    };
+    expect(ioctl(Ioctl.VFIO_DEVICE_RESET, 0)).toBe(0);
+    expect(read(CONFIG + 4, 2)).toBe(6);
+  });
+
   test('the MSI-X table is out of reach', () => {
     const { read, write, backend } = opened();
     backend.bars[2]?.setUint32(0, 0x1234, true);
@@ -168,6 +189,31 @@ describe('interrupts', () => {
     expect(signals).toBe(2);
     expect(setIrqs(PciIrq.MSIX, disable, 0, [], 0)).toBe(0);
     expect(backend.vectors[0]).toBe(null);
+  });
+
+  test('a descriptor that is none takes the vectors before it with it', () => {
+    const { process, setIrqs, backend } = opened();
+    const event = process.eventfd(() => {});
+    expect(setIrqs(PciIrq.MSIX, trigger, 0, [event, 77])).toBe(EBADF);
+    expect(backend.vectors).toEqual([null, null]);
+    // It was off, and is off: two vectors may be enabled.
+    expect(setIrqs(PciIrq.MSIX, disable, 0, [], 0)).toBe(EINVAL);
+    expect(setIrqs(PciIrq.MSIX, trigger, 0, [event, event])).toBe(0);
+    expect(setIrqs(PciIrq.MSIX, trigger, 1, [77])).toBe(EBADF);
+    expect(backend.vectors.map((vector) => vector === null)).toEqual([false, true]);
+    expect(setIrqs(PciIrq.MSIX, disable, 0, [], 0)).toBe(0);
+  });
+
+  test('-1 takes a single interrupt away, other negative descriptors change nothing', () => {
+    const { process, setIrqs } = opened();
+    let signals = 0;
+    const event = process.eventfd(() => signals++);
+    expect(setIrqs(PciIrq.ERR, trigger, 0, [event])).toBe(0);
+    expect(setIrqs(PciIrq.ERR, trigger, 0, [-2])).toBe(0);
+    expect(setIrqs(PciIrq.ERR, disable, 0, [], 1)).toBe(0);
+    expect(signals).toBe(1);
+    expect(setIrqs(PciIrq.ERR, trigger, 0, [-1])).toBe(0);
+    expect(setIrqs(PciIrq.ERR, disable, 0, [], 1)).toBe(EINVAL);
   });
 
   test('survive a reset of the function, not the closing of its file', () => {
@@ -205,7 +251,15 @@ describe('interrupts', () => {
   test.each<[string, number, number, number, readonly number[], number, number]>([
     ['an index that does not exist', 5, trigger, 0, [-1], 1, EINVAL],
     ['no data type', PciIrq.MSIX, IrqSetFlags.ACTION_TRIGGER, 0, [], 1, EINVAL],
-    ['two actions', PciIrq.MSIX, disable | IrqSetFlags.ACTION_MASK, 0, [], 1, EINVAL],
+    ['two actions', PciIrq.MSIX, disable | IrqSetFlags.ACTION_MASK, 0, [], 1, ENOTTY],
+    ['no action', PciIrq.MSIX, IrqSetFlags.DATA_NONE, 0, [], 1, ENOTTY],
+    ['disabling what is off', PciIrq.MSIX, disable, 0, [], 0, EINVAL],
+    ['enabling no vector', PciIrq.MSIX, trigger, 0, [], 0, ERANGE],
+    ['enabling vectors before the first', PciIrq.MSIX, trigger, 1, [], 0, EINVAL],
+    ['testing an error interrupt that is off', PciIrq.ERR, disable, 0, [], 1, EINVAL],
+    ['taking away a request interrupt that is off', PciIrq.REQ, disable, 0, [], 0, EINVAL],
+    ['a descriptor of another kind', PciIrq.MSIX, trigger, 0, [3], 1, EINVAL],
+    ['an error interrupt of another kind', PciIrq.ERR, trigger, 0, [3], 1, EINVAL],
     ['masking', PciIrq.MSIX, IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, 0, [], 1, ENOTTY],
     ['an unknown flag', PciIrq.MSIX, trigger | 0x40, 0, [-1], 1, EINVAL],
     ['vectors beyond the last', PciIrq.MSIX, trigger, 1, [-1, -1], 2, EINVAL],

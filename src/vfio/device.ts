@@ -86,17 +86,21 @@ export class Device implements VfioFile {
         return withStructure(argument, IrqInfo.$.byteLength, (view) => this.#interrupts.info(view));
       case Ioctl.VFIO_DEVICE_SET_IRQS:
         return withStructure(argument, IrqSet.$.byteLength, (view) => this.#interrupts.set(caller, view));
-      case Ioctl.VFIO_DEVICE_RESET:
+      case Ioctl.VFIO_DEVICE_RESET: {
+        // As pci_try_reset_function does, which saves and restores the function's state around the reset.
+        const restore = this.#config.save();
         yield* this.backend.reset();
+        restore();
         this.#interrupts.restore();
         this.#log('vfio.reset');
         return Errno.OK;
+      }
       default:
         return Errno.ENOTTY;
     }
   }
 
-  /** Bytes read, or -EINVAL beyond the region, -EIO where the function aborts. */
+  /** Bytes read, or -EINVAL beyond the region (-EFAULT beyond configuration space), -EIO where the function aborts. */
   *pread(target: DataView, offset: number): Steps<number> {
     const { mmioRead } = this.#environment.latency;
     let accesses = 0;
@@ -125,11 +129,12 @@ export class Device implements VfioFile {
 
   #info(view: DataView): number {
     if (DeviceInfo.ARGSZ.get(view) < DEVICE_INFO_BYTES_MIN) return Errno.EINVAL;
+    const withOffset = DeviceInfo.ARGSZ.get(view) >= DeviceInfo.$.byteLength;
+    if (withOffset && view.byteLength < DeviceInfo.$.byteLength) return Errno.EFAULT;
     DeviceInfo.FLAGS.set(view, 0, DeviceFlags.PCI | DeviceFlags.RESET);
     DeviceInfo.NUM_REGIONS.set(view, 0, PciRegion.COUNT);
     DeviceInfo.NUM_IRQS.set(view, 0, PciIrq.COUNT);
-    const room = Math.min(DeviceInfo.ARGSZ.get(view), view.byteLength);
-    if (room >= DeviceInfo.$.byteLength) DeviceInfo.CAP_OFFSET.set(view, 0, 0);
+    if (withOffset) DeviceInfo.CAP_OFFSET.set(view, 0, 0);
     return Errno.OK;
   }
 
@@ -158,15 +163,18 @@ export class Device implements VfioFile {
     access: (region: number, at: number, size: 1 | 2 | 4 | 8, index: number) => boolean,
   ): number {
     if (!Number.isSafeInteger(offset) || offset < 0) return Errno.EINVAL;
+    if (length === 0) return 0;
     const region = Math.floor(offset / REGION_STRIDE);
     const start = offset % REGION_STRIDE;
     const bytes = this.#regionBytes(region);
+    // Configuration space is all or nothing; other regions are cut where they end (vfio_pci_config.c, vfio_pci_rdwr.c).
+    if (region === PciRegion.CONFIG && start + length > bytes) return Errno.EFAULT;
     if (start >= bytes) return Errno.EINVAL;
     const end = Math.min(bytes, start + length);
     const widest = region === PciRegion.CONFIG ? 4 : 8;
     for (let at = start; at < end; ) {
       const size = accessSize(at, end - at, widest);
-      if (!access(region, at, size, at - start)) return at > start ? at - start : Errno.EIO;
+      if (!access(region, at, size, at - start)) return Errno.EIO;
       at += size;
     }
     return end - start;

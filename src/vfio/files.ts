@@ -23,9 +23,10 @@ export interface EventFile {
 /** The process that makes a system call. */
 export interface Caller {
   readonly space: AddressSpace;
-  /** The VFIO file behind a descriptor, or null. */
-  file(descriptor: number): VfioFile | null;
-  event(descriptor: number): EventFile | null;
+  /** The VFIO file behind a descriptor; -EBADF where nothing is open, -EINVAL where it is something else. */
+  file(descriptor: number): VfioFile | number;
+  /** The event behind a descriptor; -EBADF or -EINVAL as for {@link file}. */
+  event(descriptor: number): EventFile | number;
   /** A new descriptor for `file`, or -EMFILE. */
   install(file: VfioFile): number;
 }

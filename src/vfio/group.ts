@@ -9,7 +9,7 @@ import type { Environment } from './environment.ts';
 import { type Caller, type IoctlArgument, structure, type VfioFile } from './files.ts';
 import { GroupFlags, GroupStatus, Ioctl } from './uapi.layout.ts';
 
-/** Longest device name that VFIO_GROUP_GET_DEVICE_FD looks at. */
+/** Longest device name that VFIO_GROUP_GET_DEVICE_FD looks at, its end included. */
 const NAME_BYTES_MAX = 4096;
 
 export class Group implements VfioFile {
@@ -99,10 +99,9 @@ export class Group implements VfioFile {
     const view = structure(argument, 4);
     if (view === null) return Errno.EFAULT;
     const descriptor = view.getInt32(0, true);
-    if (descriptor < 0 || this.#container !== null) return Errno.EINVAL;
     const file = caller.file(descriptor);
-    if (file === null) return Errno.EBADF;
-    if (!(file instanceof Container)) return Errno.EINVAL;
+    if (file === Errno.EBADF) return file;
+    if (this.#container !== null || !(file instanceof Container)) return Errno.EINVAL;
     this.#container = file;
     const status = yield* file.attach(this);
     if (status !== Errno.OK) this.#container = null;
@@ -121,6 +120,7 @@ export class Group implements VfioFile {
   *#getDevice(caller: Caller, argument: IoctlArgument): Steps<number> {
     if (typeof argument === 'number') return Errno.EFAULT;
     const name = textOf(argument);
+    if (name === null) return argument.byteLength < NAME_BYTES_MAX ? Errno.EFAULT : Errno.EINVAL;
     const device = yield* this.#changing(() => this.#openDevice(name));
     if (typeof device === 'number') return device;
     const descriptor = caller.install(device);
@@ -129,11 +129,11 @@ export class Group implements VfioFile {
   }
 
   /** The device of that name with one more descriptor to come, or an errno. */
-  *#openDevice(name: string | null): Steps<Device | number> {
-    const type1 = this.#container?.type1 ?? null;
-    if (name === null || type1 === null) return Errno.EINVAL;
+  *#openDevice(name: string): Steps<Device | number> {
     const backend = this.devices.find((candidate) => candidate.name === name);
     if (backend === undefined) return Errno.ENODEV;
+    const type1 = this.#container?.type1 ?? null;
+    if (type1 === null) return Errno.EINVAL;
     const shared = [...this.#open].find((device) => device.backend === backend);
     if (shared !== undefined) {
       shared.openedAgain();

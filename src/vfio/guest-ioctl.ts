@@ -24,7 +24,7 @@ const WITHOUT_PASID = new Map<number, GuestTables['withoutPasid']>([
   [WithoutPasid.TRANSLATE, 'translate'],
 ]);
 
-/** VFIO_IOMMU_ALLOC_FAULT_QUEUE: a descriptor, -EBADF for an event that is none, -EMFILE. */
+/** VFIO_IOMMU_ALLOC_FAULT_QUEUE: a descriptor, -EBADF or -EINVAL for an event that is none, -EMFILE. */
 export function allocFaultQueue(type1: Type1, caller: Caller, argument: IoctlArgument): number {
   const view = structure(argument, FaultQueueAlloc.$.byteLength);
   if (view === null) return Errno.EFAULT;
@@ -32,7 +32,7 @@ export function allocFaultQueue(type1: Type1, caller: Caller, argument: IoctlArg
   if (FaultQueueAlloc.FLAGS.get(view) !== 0) return Errno.EINVAL;
   const descriptor = signed(FaultQueueAlloc.EVENT_FD.get(view));
   const event = descriptor < 0 ? null : caller.event(descriptor);
-  if (descriptor >= 0 && event === null) return Errno.EBADF;
+  if (typeof event === 'number') return event;
   return caller.install(new FaultQueue({ io: type1.io, event }));
 }
 
@@ -49,8 +49,8 @@ export function* bindGuestTable(type1: Type1, caller: Caller, argument: IoctlArg
   if (contextFormat !== 0 && contextFormat !== 1 && contextFormat !== 2) return Errno.EINVAL;
   const descriptor = signed(GuestTable.FAULT_QUEUE_FD.get(view));
   const queue = descriptor < 0 ? null : caller.file(descriptor);
+  if (typeof queue === 'number') return queue;
   if (queue !== null && !(queue instanceof FaultQueue)) return Errno.EINVAL;
-  if (descriptor >= 0 && queue === null) return Errno.EBADF;
   const tables = { contextTable: Number(contextTable), contextBits, contextFormat, withoutPasid } as const;
   return yield* type1.exclusively(() => type1.guestTable.bind(tables, queue));
 }

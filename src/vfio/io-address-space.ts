@@ -9,6 +9,7 @@
  */
 import { assert } from '../assert.ts';
 import type { FaultHandler, Gather, Iommu, IommuDevice, IommuDomain } from '../iommu/core.ts';
+import type { AddressSpace } from '../mm/address-space.ts';
 import type { Invariants } from '../sim/invariants.ts';
 import { RwLock } from '../sim/locks.ts';
 import type { Log } from '../sim/log.ts';
@@ -173,10 +174,11 @@ export class IoAddressSpace {
     return evict(this, count);
   }
 
-  /** The memory of a faultable mapping is found at `vaddr` from now on; its pages fault again. */
-  *moveMapping(mapping: Mapping, vaddr: number): Steps {
+  /** The memory of a faultable mapping is found at `vaddr` of `space` from now on; its pages fault again. */
+  *moveMapping(mapping: Mapping, space: AddressSpace, vaddr: number): Steps {
     yield* revokePages(this, mapping, 0, mapping.pageCount);
     this.watches.remove(mapping);
+    mapping.space = space;
     mapping.vaddr = vaddr;
     this.watches.add(this, mapping);
   }

@@ -19,6 +19,9 @@ export interface MappingOptions {
   readonly faultable: boolean;
 }
 
+/** Largest mapping that faults, 256 GiB of 4 KiB pages: its state takes some 12 bytes for each page. */
+export const FAULTABLE_PAGES_MAX = 2 ** 26;
+
 /** A fault that is about to map `[first, end)`. Whoever takes pages of it away sets `revoked`; the fault starts over. */
 export interface FaultTicket {
   first: number;
@@ -47,7 +50,8 @@ export class Mapping implements Interval, WrittenRanges {
   readonly pageBytes: number;
   readonly pageCount: number;
   readonly protection: number;
-  readonly space: AddressSpace;
+  /** Whose memory this is, and who is charged for what is pinned of it. */
+  space: AddressSpace;
   vaddr: number;
   /** Null while the mapping is static: every page is pinned and mapped. */
   faults: FaultState | null;

@@ -14,8 +14,11 @@ const RUN_PAGES_MAX = 2 ** 18;
 class FrameRuns {
   readonly frames: number[] = [];
   readonly counts: number[] = [];
+  /** Pages of all runs. */
+  pages = 0;
 
   append(frame: number): void {
+    this.pages += 1;
     const last = this.frames.length - 1;
     const count = this.counts[last] ?? 0;
     if (last >= 0 && count < RUN_PAGES_MAX && frame === (this.frames[last] ?? 0) + count) {
@@ -27,6 +30,7 @@ class FrameRuns {
   }
 
   appendRun(frame: number, count: number): void {
+    this.pages += count;
     this.frames.push(frame);
     this.counts.push(count);
   }
@@ -46,7 +50,6 @@ class FrameRuns {
  */
 export function* pinPages(io: IoAddressSpace, mapping: Mapping, first: number, end: number): Steps<number> {
   const { space } = mapping;
-  if (!space.locked.charge(end - first)) return Errno.ENOMEM;
   const runs = new FrameRuns();
   let status = yield* pinFrames(io, mapping, first, end, runs);
   if (status === Errno.OK) status = yield* mapRuns(io, mapping, first, runs);
@@ -55,7 +58,7 @@ export function* pinPages(io: IoAddressSpace, mapping: Mapping, first: number, e
     return Errno.OK;
   }
   runs.unpin(space);
-  space.locked.uncharge(end - first);
+  space.locked.uncharge(runs.pages);
   return status;
 }
 
@@ -89,6 +92,7 @@ export function* unpinMapped(io: IoAddressSpace, mapping: Mapping, first: number
   io.pinned.add(-(end - first) * io.pageBytes);
 }
 
+/** Charges as it goes: which is said of a hole and a limit depends on which comes first, as in the kernel. */
 function* pinFrames(io: IoAddressSpace, mapping: Mapping, first: number, end: number, runs: FrameRuns): Steps<number> {
   const frames = new Int32Array(CHUNK_PAGES);
   const use = { write: mapping.writes, longTerm: true };
@@ -97,6 +101,10 @@ function* pinFrames(io: IoAddressSpace, mapping: Mapping, first: number, end: nu
     const want = Math.min(end - page, CHUNK_PAGES - offset);
     const got = yield* mapping.space.acquire(mapping.vaddrOf(page), want, use, frames);
     if (got < 0) return got;
+    if (!mapping.space.locked.charge(got)) {
+      mapping.space.release(frames, 0, got);
+      return Errno.ENOMEM;
+    }
     for (let index = 0; index < got; index++) runs.append(frames[index] ?? -1);
     if (io.latency.pagePin > 0) yield io.latency.pagePin * got;
     page += got;

@@ -102,12 +102,14 @@ export class Process implements Caller {
     for (const descriptor of [...this.#files.keys()]) yield* this.close(descriptor);
   }
 
-  file(descriptor: number): VfioFile | null {
-    return this.#files.get(descriptor)?.vfio ?? null;
+  file(descriptor: number): VfioFile | number {
+    const file = this.#files.get(descriptor);
+    return file === undefined ? Errno.EBADF : (file.vfio ?? Errno.EINVAL);
   }
 
-  event(descriptor: number): EventFile | null {
-    return this.#files.get(descriptor)?.event ?? null;
+  event(descriptor: number): EventFile | number {
+    const file = this.#files.get(descriptor);
+    return file === undefined ? Errno.EBADF : (file.event ?? Errno.EINVAL);
   }
 
   install(file: VfioFile): number {

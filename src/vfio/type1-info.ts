@@ -29,7 +29,9 @@ export function iommuInfo(type1: Type1, argument: IoctlArgument): number {
   if (view === null) return Errno.EFAULT;
   const argsz = IommuInfo.ARGSZ.get(view);
   if (argsz < IOMMU_INFO_BYTES_MIN) return Errno.EINVAL;
-  const room = Math.min(argsz, view.byteLength);
+  // The member came later: who leaves room for it gets it.
+  const offsetEnd = (IommuInfo.CAP_OFFSET.msb + 1) / 8;
+  if (argsz >= offsetEnd && view.byteLength < offsetEnd) return Errno.EFAULT;
   const chain = capabilities(type1);
   const needed = chain.reduce((bytes, capability) => bytes + padded(capability.bytes), IommuInfo.$.byteLength);
   IommuInfo.FLAGS.set(view, 0, IommuInfoFlags.PGSIZES | IommuInfoFlags.CAPS);
@@ -37,7 +39,7 @@ export function iommuInfo(type1: Type1, argument: IoctlArgument): number {
   write64(IommuInfo.IOVA_PGSIZES_LOW, IommuInfo.IOVA_PGSIZES_HIGH, view, 0, sizes);
   if (argsz < needed) {
     IommuInfo.ARGSZ.set(view, 0, needed);
-    if (room >= IommuInfo.$.byteLength - 4) IommuInfo.CAP_OFFSET.set(view, 0, 0);
+    if (argsz >= offsetEnd) IommuInfo.CAP_OFFSET.set(view, 0, 0);
     return Errno.OK;
   }
   if (view.byteLength < needed) return Errno.EFAULT;

@@ -3,6 +3,7 @@ import { GiB, MiB, PAGE } from '../../test/support/host.ts';
 import { dmaMap, dmaUnmap, int32, vfioFixture } from '../../test/support/vfio.ts';
 import { Errno } from '../errno.ts';
 import { encode } from '../layout/struct.ts';
+import { Process } from './process.ts';
 import {
   CapDmaAvail,
   CapIovaRange,
@@ -14,7 +15,7 @@ import {
   IommuInfo,
   IovaRange,
 } from './uapi.layout.ts';
-import { CapIopf, VFIO_DMA_MAP_FLAG_STATIC, VFIO_IOPF } from './uapi-extensions.layout.ts';
+import { CapIopf, DmaRange, ExtensionIoctl, VFIO_DMA_MAP_FLAG_STATIC, VFIO_IOPF } from './uapi-extensions.layout.ts';
 
 const IOVA = 0x4000_0000;
 const { EINVAL, EEXIST, ENOSPC, ENOENT, ENOTTY, ENODEV, ENOMEM, EFAULT, EBUSY, EBADF } = Errno;
@@ -52,6 +53,50 @@ describe('containers and groups', () => {
     run(process.close(device));
     expect(ioctl(group, Ioctl.VFIO_GROUP_UNSET_CONTAINER, 0)).toBe(0);
     expect(ioctl(99, Ioctl.VFIO_GET_API_VERSION, 0)).toBe(EBADF);
+  });
+
+  test('refuse by the rules of Linux 6.1', () => {
+    const { process, run, setUp, iommu } = vfioFixture({ groups: 2 });
+    const ioctl = (fd: number, request: number, argument: DataView | number) =>
+      run(process.ioctl(fd, request, argument));
+    const { container, group } = run(setUp());
+    const second = run(process.open('/dev/vfio/2'));
+    const event = process.eventfd(() => {});
+    // A descriptor is looked up before the state of the group, and so is the name of a device.
+    expect(ioctl(group, Ioctl.VFIO_GROUP_SET_CONTAINER, int32(99))).toBe(EBADF);
+    expect(ioctl(second, Ioctl.VFIO_GROUP_SET_CONTAINER, int32(-1))).toBe(EBADF);
+    expect(ioctl(second, Ioctl.VFIO_GROUP_SET_CONTAINER, int32(event))).toBe(EINVAL);
+    expect(ioctl(second, Ioctl.VFIO_GROUP_GET_DEVICE_FD, text('0000:01:00.0'))).toBe(ENODEV);
+    const endless = new DataView(new Uint8Array(4096).fill(0x41).buffer);
+    expect(ioctl(group, Ioctl.VFIO_GROUP_GET_DEVICE_FD, endless)).toBe(EINVAL);
+    expect(ioctl(group, Ioctl.VFIO_GROUP_GET_DEVICE_FD, new DataView(new ArrayBuffer(0)))).toBe(EFAULT);
+    // Numbers that are extensions and no IOMMU; VFIO_UPDATE_VADDR is one of a container with an IOMMU alone.
+    const other = run(process.open('/dev/vfio/vfio'));
+    expect(ioctl(second, Ioctl.VFIO_GROUP_SET_CONTAINER, int32(other))).toBe(0);
+    expect([9, VFIO_IOPF, 10, 8].map((type) => ioctl(other, Ioctl.VFIO_SET_IOMMU, type))).toEqual([
+      EINVAL,
+      EINVAL,
+      ENODEV,
+      ENODEV,
+    ]);
+    iommu.createDomain = () => {
+      throw new RangeError('all VMIDs are in use');
+    };
+    expect(ioctl(other, Ioctl.VFIO_SET_IOMMU, 6)).toBe(Errno.EIO);
+    expect(ioctl(container, Ioctl.VFIO_SET_IOMMU, 9)).toBe(EINVAL);
+  });
+
+  test('a group is not attached while a mapping has no virtual address', () => {
+    const { process, run, setUp, space, map, unmap } = vfioFixture({ groups: 2 });
+    const { container } = run(setUp());
+    const at = space.mmap(PAGE);
+    run(map(container, at, IOVA, PAGE));
+    expect(run(unmap(container, IOVA, PAGE, 4))).toBe(0);
+    const group = run(process.open('/dev/vfio/2'));
+    const attach = () => run(process.ioctl(group, Ioctl.VFIO_GROUP_SET_CONTAINER, int32(container)));
+    expect(attach()).toBe(EBUSY);
+    expect(run(map(container, at, IOVA, PAGE, 4))).toBe(0);
+    expect(attach()).toBe(0);
   });
 
   test('extensions are those of the kernel and ours', () => {
@@ -149,6 +194,29 @@ describe('VFIO_IOMMU_MAP_DMA', () => {
     expect([space.locked.pages, type1().io.pinned.value]).toEqual([8, 8 * PAGE]);
     expect(run(unmap(container, 0, 6 * PAGE))).toBe(0);
     expect(space.locked.pages).toBe(2);
+    run(tearDown());
+  });
+
+  test.each([
+    ['a hole before it', 4, EFAULT],
+    ['a hole behind it', 12, ENOMEM],
+  ])('RLIMIT_MEMLOCK and %s', (_where, holeAt, errno) => {
+    const { run, setUp, space, map, host, tearDown } = vfioFixture({ lockLimitBytes: 8 * PAGE });
+    const { container } = run(setUp());
+    const at = space.mmap(16 * PAGE);
+    run(space.munmap(at + holeAt * PAGE, PAGE));
+    expect(run(map(container, at, IOVA, 16 * PAGE))).toBe(errno);
+    expect([space.locked.pages, host.allocator.pinnedFrames]).toEqual([0, 0]);
+    run(tearDown());
+  });
+
+  test('what faults needs memory for its state, and a mapping beyond all bounds is refused', () => {
+    const { run, setUp, space, map, enableIopf, tearDown } = vfioFixture();
+    const { container } = run(setUp());
+    run(enableIopf(container));
+    const at = space.mmap(PAGE);
+    expect(run(map(container, at, IOVA, 2 ** 38 + PAGE))).toBe(ENOMEM);
+    expect(run(map(container, at, IOVA, 2 ** 30))).toBe(0);
     run(tearDown());
   });
 
@@ -295,6 +363,39 @@ describe('VFIO_UPDATE_VADDR', () => {
     memory.read(waiting.result as number, seen);
     expect(seen[0]).toBe(5);
   });
+});
+
+test.each(['static', 'faultable', 'pinned in part'] as const)('VFIO_UPDATE_VADDR by another process: %s', (kind) => {
+  const { run, setUp, host, vfio, process, space, latency, unmap, map, enableIopf, device, tearDown } = vfioFixture();
+  const { container } = run(setUp());
+  if (kind !== 'static') run(enableIopf(container));
+  const shared = host.createShared(4 * PAGE);
+  run(map(container, space.mapShared(shared), IOVA, 4 * PAGE));
+  const range = encode(DmaRange, { ARGSZ: 24, IOVA_LOW: IOVA, SIZE_LOW: PAGE });
+  if (kind === 'pinned in part') run(process.ioctl(container, ExtensionIoctl.VFIO_IOMMU_PIN_DMA, range));
+  const pinned = { static: 4, faultable: 0, 'pinned in part': 1 }[kind];
+  const file = process.file(container);
+  if (typeof file === 'number') throw new Error('a container');
+  /** What becomes of the program after exec, with the descriptor kept. */
+  const successor = (lockLimitBytes: number) => {
+    const next = host.createSpace({ name: 'next', lockLimitBytes });
+    const other = new Process({ vfio, space: next, latency });
+    const fd = other.install(file);
+    const at = next.mapShared(shared);
+    return { next, status: () => run(other.ioctl(fd, Ioctl.VFIO_IOMMU_MAP_DMA, dmaMap(at, IOVA, 4 * PAGE, 4))) };
+  };
+  expect(run(unmap(container, IOVA, 4 * PAGE, 4))).toBe(0);
+  const poor = successor(0);
+  expect(poor.status()).toBe(pinned > 0 ? ENOMEM : 0);
+  const rich = successor(4 * PAGE);
+  if (pinned > 0) expect(rich.status()).toBe(0);
+  const owner = pinned > 0 ? rich.next : poor.next;
+  expect([space.locked.pages, owner.locked.pages]).toEqual([0, pinned]);
+  run(space.munmap(space.areas.all[0]?.start ?? 0, 4 * PAGE));
+  expect(typeof run(device.access(IOVA / PAGE + 1, true))).toBe('number');
+  for (const { next } of [poor, rich]) run(next.exit());
+  run(tearDown());
+  expect(owner.locked.pages).toBe(0);
 });
 
 describe('static and faultable mappings', () => {

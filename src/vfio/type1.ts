@@ -15,7 +15,7 @@ import { DeviceFaultHandler } from './fault-handler.ts';
 import { GuestTableSlot } from './guest-table.ts';
 import { IoAddressSpace } from './io-address-space.ts';
 import { type FaultSwitch, newFaultSwitch } from './iopf.ts';
-import { Mapping } from './mapping.ts';
+import { FAULTABLE_PAGES_MAX, Mapping } from './mapping.ts';
 import { pinPages, unpinPages } from './pinning.ts';
 import { revokePages } from './revocation.ts';
 import { pinnedRanges, unpinRange } from './selective-pinning.ts';
@@ -115,10 +115,11 @@ export class Type1 {
     return result;
   }
 
-  /** Attaches the functions of a group, all or none. 0, or what the IOMMU answered. */
+  /** Attaches the functions of a group, all or none. 0, what the IOMMU answered, -EBUSY while a mapping has no virtual address. */
   *attach(devices: readonly DeviceBackend[]): Steps<number> {
     const self = this;
     return yield* this.exclusively(function* (): Steps<number> {
+      if (self.io.mappings.all().some((mapping) => mapping.vaddrInvalid)) return Errno.EBUSY;
       for (const [index, device] of devices.entries()) {
         const status = yield* self.#attachOne(device);
         if (status === Errno.OK) continue;
@@ -238,6 +239,7 @@ export class Type1 {
     if (space.gone) return Errno.ENODEV;
     if (!request.reachable) return Errno.EFAULT;
     const faultable = this.faults.enabled && !request.static;
+    if (faultable && size / io.pageBytes > FAULTABLE_PAGES_MAX) return Errno.ENOMEM;
     const id = io.mappings.nextId();
     const mapping = new Mapping(io.scheduler, { id, iova, size, vaddr, protection, space, faultable });
     if (faultable) {

@@ -20,7 +20,8 @@ export function* invalidateVaddr(type1: Type1, request: UnmapRequest): Steps<num
 
 /**
  * VFIO_DMA_MAP_FLAG_VADDR: the mapping of exactly this range is at `vaddr` now. -ENOENT where nothing is mapped, -EINVAL
- * where its address was not taken away before, -EPERM in another address space.
+ * where its address was not taken away before, -ENOMEM where another address space takes it over whose lock limit does not
+ * allow what is pinned of it.
  */
 export function* setVaddr(type1: Type1, space: AddressSpace, iova: number, size: number, vaddr: number): Steps<number> {
   return yield* type1.exclusively(function* (): Steps<number> {
@@ -28,10 +29,15 @@ export function* setVaddr(type1: Type1, space: AddressSpace, iova: number, size:
     const mapping = io.mappings.first(iova, iova + size);
     if (mapping === null) return Errno.ENOENT;
     if (!mapping.vaddrInvalid || mapping.iova !== iova || mapping.size !== size) return Errno.EINVAL;
-    if (mapping.space !== space) return Errno.EPERM;
+    if (mapping.space !== space) {
+      const pinned = mapping.faults === null ? mapping.pageCount : mapping.pinCounts.size;
+      if (!space.locked.charge(pinned)) return Errno.ENOMEM;
+      mapping.space.locked.uncharge(pinned);
+    }
     // Pages that faults mapped are looked after under the new address from now on; the old one may show others by now.
-    if (mapping.faults !== null) yield* io.moveMapping(mapping, vaddr);
-    else mapping.vaddr = vaddr;
+    if (mapping.faults !== null) yield* io.moveMapping(mapping, space, vaddr);
+    mapping.space = space;
+    mapping.vaddr = vaddr;
     mapping.vaddrInvalid = false;
     yield* type1.handler.resume();
     return Errno.OK;

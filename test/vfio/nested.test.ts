@@ -459,8 +459,9 @@ test('refusals', () => {
   expect(vm.bind(-1, { CONTEXT_TABLE_HIGH: 0x10_0000 })).toBe(-22);
   expect(vm.bind(99)).toBe(-9);
   expect(vm.bind(vm.container)).toBe(-22);
-  expect(vm.bind(vm.event)).toBe(-9);
+  expect(vm.bind(vm.event)).toBe(-22);
   expect(vm.queue(99)).toBe(-9);
+  expect(vm.queue(vm.container)).toBe(-22);
   expect(vm.call(vm.container, NestingIoctl.VFIO_IOMMU_BIND_GUEST_TABLE, 5)).toBe(-14);
   expect(vm.bind(-1)).toBe(0);
   expect(vm.bind(-1)).toBe(-16);

@@ -75,7 +75,10 @@ function randomStructure(random: Random, at: number): DataView {
 /** A descriptor, most of the time of a file of the given kind. */
 function descriptorOf(world: World, random: Random, kind: string): number {
   const all = Array.from({ length: 30 }, (_, index) => index + 3);
-  const fitting = all.filter((fd) => world.process.file(fd)?.name.startsWith(kind) === true);
+  const fitting = all.filter((fd) => {
+    const file = world.process.file(fd);
+    return typeof file !== 'number' && file.name.startsWith(kind);
+  });
   return fitting.length > 0 && random.chance(0.95) ? random.pick(fitting) : random.pick(all);
 }
 
