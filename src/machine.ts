@@ -64,12 +64,24 @@ export interface SharedBoard extends GuestBoard {
 /** What a run counted since reset. Sizes are bytes, instants and latencies virtual nanoseconds. */
 export interface MachineCounters {
   readonly faults: FaultCounters;
+  readonly retries: RetryCounters;
   /** One number per answered group: from the device's request (or its stalled access) to the answer. Any order. */
   readonly faultLatenciesNs: ArrayLike<number>;
   /** Most memory pinned for the device at one time. */
   readonly pinnedBytesPeak: number;
   /** Most memory of the process present at one time. */
   readonly residentBytesPeak: number;
+}
+
+/** Faults that had to be taken again, as the device saw it: page requests only, because the SMMU retries what it stalls. */
+export interface RetryCounters {
+  /**
+   * Pages that were not there although the answer was Success: the SMMU gave it for a full queue, or the host took the page
+   * back before the device came to use it.
+   */
+  readonly repeated: number;
+  /** Accesses given up after as many as the device makes. */
+  readonly exhausted: number;
 }
 
 export interface FaultCounters {

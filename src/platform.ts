@@ -123,9 +123,11 @@ export class Platform implements Machine {
 
   counters(): MachineCounters {
     const { pinned } = this.vfio;
+    const { counters, faultLatency } = this.hardware.accelerator.dma;
     return {
       faults: this.#sva?.counters ?? this.vfio.counters,
-      faultLatenciesNs: this.hardware.accelerator.dma.faultLatency.samples,
+      retries: { repeated: counters.retries, exhausted: counters.retriesExhausted },
+      faultLatenciesNs: faultLatency.samples,
       pinnedBytesPeak: pinned.peak,
       residentBytesPeak: this.process.space.residentBytesPeak,
     };

@@ -70,6 +70,7 @@ describe('faultline run', () => {
         'throughputMBps',
         'slowdown',
         'faults',
+        'retries',
         'faultLatencyNs',
         'pinnedBytesPeak',
         'residentBytesPeak',

@@ -50,6 +50,8 @@ export interface AcceleratorDriverOptions {
   readonly pasid?: number;
   /** What the device must say to reach an address of the board's memory; left out, the same. */
   readonly dmaAddress?: (address: number) => number;
+  /** Keeps memory mapped for the device by a stage of the guest's own; left out, there is none. */
+  readonly keepMapped?: (address: number, bytes: number) => Steps;
 }
 
 export class AcceleratorDriver implements CryptoDevice {
@@ -178,6 +180,8 @@ export class AcceleratorDriver implements CryptoDevice {
     if (FEATURES.PINNED_RING.of(features) === 0) return;
     if (board.keepPresent === undefined)
       throw new VmmError('the accelerator cannot wait for its ring, which may go away');
+    const { keepMapped } = this.#options;
+    if (keepMapped !== undefined) yield* keepMapped(this.#ring, ringEntries * DESCRIPTOR_BYTES);
     yield* board.keepPresent(this.#ring, ringEntries * DESCRIPTOR_BYTES);
   }
 

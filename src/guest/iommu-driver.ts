@@ -2,6 +2,7 @@
  * The guest kernel's IOMMU driver: one I/O address space for the guest's device, in which guest memory lies elsewhere
  * than in guest-physical space. Either all of it is mapped at once, or each page when the device first asks for it.
  */
+import { assert } from '../assert.ts';
 import { CD } from '../iommu/spec/cd.layout.ts';
 import { ATC_INV, Opcode, SYNC, TLBI_NH_ALL } from '../iommu/spec/commands.layout.ts';
 import { encode } from '../layout/struct.ts';
@@ -94,6 +95,17 @@ export class IommuDriver {
   /** What the device must say to reach a guest-physical address. */
   dmaAddress(address: number): number {
     return address - this.#options.memory.base + IOVA_BASE;
+  }
+
+  /** Maps guest memory that the device must never ask for, before it asks for anything: the tables are those of the pool. */
+  *keepMapped(address: number, bytes: number): Steps {
+    if (this.#options.faulting === 'none') return;
+    const first = address - (address % GUEST_PAGE_BYTES);
+    for (let page = first; page < address + bytes; page += GUEST_PAGE_BYTES) {
+      const iova = this.dmaAddress(page);
+      if (!this.#table.isMapped(iova)) yield* this.#table.map(iova, page, GUEST_PAGE_BYTES);
+    }
+    assert(this.#pool < this.#poolEnd, 'what must not fault is translated by pinned tables');
   }
 
   /** Takes the address space away from the device, which must be idle. */

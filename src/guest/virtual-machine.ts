@@ -11,7 +11,7 @@ import { type FaultSettings, VfioContainer } from './vfio-container.ts';
 import { VfioDevice } from './vfio-device.ts';
 import { VirtualFunction } from './virtual-function.ts';
 import { VirtualIommu } from './virtual-iommu.ts';
-import { succeeded, VmmError } from './vmm-error.ts';
+import { succeeded } from './vmm-error.ts';
 
 export interface VirtualMachineOptions {
   readonly process: HostProcess;
@@ -94,7 +94,6 @@ export class VirtualMachine implements GuestBoard {
   }
 
   *keepPresent(address: number, bytes: number): Steps {
-    if (this.#iommu !== null) throw new VmmError('only the host keeps memory present, and the guest translates first');
     if (this.#options.faults === null) return;
     const first = Math.floor(address / HOST_PAGE_BYTES_MAX) * HOST_PAGE_BYTES_MAX;
     const end = Math.ceil((address + bytes) / HOST_PAGE_BYTES_MAX) * HOST_PAGE_BYTES_MAX;

@@ -10,6 +10,7 @@ function run(values: Partial<RunReport>): RunReport {
     throughputMBps: 8660,
     slowdown: null,
     faults: { groups: 0, pages: 0, duplicate: 0, stale: 0, upgrade: 0, invalid: 0, failed: 0 },
+    retries: { repeated: 0, exhausted: 0 },
     guestFaults: 0,
     faultLatencyNs: { p50: 0, p99: 0, max: 0 },
     pinnedBytesPeak: 0,

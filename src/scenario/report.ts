@@ -1,5 +1,5 @@
 /** What a run reports: the object that `--json` prints, and the figures in it. */
-import type { FaultCounters, MachineCounters } from '../machine.ts';
+import type { FaultCounters, MachineCounters, RetryCounters } from '../machine.ts';
 import type { Mode } from './schema.ts';
 
 export interface ScenarioReport {
@@ -22,6 +22,7 @@ export interface RunReport {
   /** Part of the static run's throughput that was lost: 1 - throughput / static throughput; null without a static run. */
   readonly slowdown: number | null;
   readonly faults: FaultCounters;
+  readonly retries: RetryCounters;
   /** Pages that the guest mapped at its own stage of translation because the device asked for them. */
   readonly guestFaults: number;
   /** From the device's request to the answer, one sample for each group; 0 when there was none. */
@@ -76,10 +77,11 @@ export function succeeded(runs: readonly RunReport[]): boolean {
 /** The report's view of a machine's counters. */
 export function machineFigures(
   counters: MachineCounters,
-): Pick<RunReport, 'faults' | 'faultLatencyNs' | 'pinnedBytesPeak' | 'residentBytesPeak'> {
+): Pick<RunReport, 'faults' | 'retries' | 'faultLatencyNs' | 'pinnedBytesPeak' | 'residentBytesPeak'> {
   const { groups, pages, duplicate, stale, upgrade, invalid, failed } = counters.faults;
   return {
     faults: { groups, pages, duplicate, stale, upgrade, invalid, failed },
+    retries: counters.retries,
     faultLatencyNs: summarise(counters.faultLatenciesNs),
     pinnedBytesPeak: counters.pinnedBytesPeak,
     residentBytesPeak: counters.residentBytesPeak,

@@ -109,7 +109,12 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
       ringEntries: scenario.device.ringEntries,
       operationNs: latency.guestOperation,
       ...(shared === null ? {} : { pasid: shared.pasid }),
-      ...(iommu === null ? {} : { dmaAddress: (address) => iommu.dmaAddress(address) }),
+      ...(iommu === null
+        ? {}
+        : {
+            dmaAddress: (address) => iommu.dmaAddress(address),
+            keepMapped: (address, bytes) => iommu.keepMapped(address, bytes),
+          }),
     });
     seen.readyNs = clock.now - start;
     seen.result = yield* sec(secOptions(scenario, options.input)).run({

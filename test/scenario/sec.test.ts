@@ -63,6 +63,17 @@ describe.each(['stall', 'pri'] as const)('%s: each page that the device touches 
     expect(tight.output.sha256).toBe(free.output.sha256);
   });
 
+  test('the report counts requests that were answered and made again', () => {
+    const free = run(series('workload.times=1'), mode);
+    expect(free.retries).toEqual({ repeated: 0, exhausted: 0 });
+    const sets = ['workload.times=1', 'vfio.residencyLimit=64KiB', 'device.pagesInFlight=256', 'device.atcEntries=1'];
+    const { repeated, exhausted } = run(series(...sets), mode).retries;
+    // What stalls is retried by the SMMU, and asks anew with an event of its own.
+    if (mode === 'pri') expect(repeated).toBeGreaterThan(20);
+    else expect(repeated).toBe(0);
+    expect(exhausted).toBe(0);
+  });
+
   test('a host smaller than the guest, with swap, gives the same bytes', () => {
     const sets = ['workload.times=3', 'workload.messageLength=6MiB', 'guest.memory=64MiB'];
     const roomy = run(series(...sets, 'host.memory=256MiB'), mode);
@@ -90,6 +101,16 @@ describe.each(['static', 'stall', 'pri'] as const)('nested, %s: the guest transl
     expect([alone.guestFaults, nested.guestFaults]).toEqual([0, mode === 'static' ? 0 : guestPages]);
     const pool = mode === 'static' ? 16 * 2 ** 20 : 2 ** 16;
     expect(nested.pinnedBytesPeak).toBe(pool);
+  });
+
+  test.each([64, 32_768])('a device that cannot wait for its ring of %i descriptors', (entries) => {
+    const sets = ['workload.times=3', 'iommu.nested=true', `device.ringEntries=${entries}`];
+    const may = run(series(...sets), mode);
+    const cannot = run(series(...sets, 'device.ringFaults=false'), mode);
+    expect(cannot.output.sha256).toBe(may.output.sha256);
+    expect(cannot.faults.invalid).toBe(0);
+    // Neither stage asks for the page of the ring that was used.
+    if (mode !== 'static') expect(may.guestFaults - cannot.guestFaults).toBe(1);
   });
 
   test('little host memory, swap and a residency limit: tables of the guest are taken away too', () => {

@@ -49,6 +49,7 @@ export function fakeMachines(options: FakeMachineOptions = {}): MachineFactory {
       },
       counters: () => ({
         faults: NO_FAULTS,
+        retries: { repeated: 0, exhausted: 0 },
         faultLatenciesNs: [],
         pinnedBytesPeak: memoryBytes,
         residentBytesPeak: memoryBytes,
