@@ -79,9 +79,11 @@ export class FaultService {
     const { mapping, page, write } = work;
     const { faults } = mapping;
     if (mapping.dying) return Outcome.INVALID;
-    // A device that is leaving waits for its answers, so they must not wait for a new address.
+    // A device that is leaving waits for its answers, so they must not wait for a new address; nobody waits for those of one
+    // that has left, which gave up waiting before.
     if (faults !== null && mapping.vaddrInvalid) {
-      return this.#io.leaving.has(device) ? Outcome.INVALID : Outcome.PARKED;
+      const stays = this.#io.devices.has(device) && !this.#io.leaving.has(device);
+      return stays ? Outcome.PARKED : Outcome.INVALID;
     }
     if (faults === null) return waited ? Outcome.DUPLICATE : yield* this.#refresh(mapping, page);
     if (!faults.mapped.test(page)) return yield* this.#map(device, work, faults);

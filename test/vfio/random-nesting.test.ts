@@ -38,10 +38,12 @@ function machine(seed: number, random: Random, modes: readonly { stall?: boolean
   const bus = new ObservedBus(memory, (page) => {
     if (page >= DATA / PAGE && !isLive(page)) freed.push(page);
   });
+  const faultTimeoutNs = random.pick([10e9, 10e9, 10e9, 500, 20_000]);
   const board = driverBoard({
     profile: profileName,
     choose: (count) => choices.below(count),
     memory: { memory, bus },
+    driver: { faultTimeoutNs },
   });
   const { scheduler, invariants } = board;
   const options = { scheduler, latency, invariants, log: pino({ level: 'silent' }) };
@@ -63,7 +65,7 @@ function machine(seed: number, random: Random, modes: readonly { stall?: boolean
   const functions = modes.map((mode, index) => board.function(8 + index, { ...mode, ats: mode.pri ?? false }));
   for (const [index, { device }] of functions.entries()) vfio.addGroup(index + 1, [bareBackend(device.name, device)]);
   const space = host.createSpace({ name: 'vmm', lockLimitBytes: random.pick([null, 200 * PAGE]) });
-  return { board, host, vfio, space, functions, freed, process: new Process({ vfio, space, latency }) };
+  return { board, faultTimeoutNs, host, vfio, space, functions, freed, process: new Process({ vfio, space, latency }) };
 }
 
 type Machine = ReturnType<typeof machine>;
@@ -157,7 +159,8 @@ describe.each([
     board.settle();
     expect(accesses.filter(({ status }) => status === Completion.PENDING)).toEqual([]);
     expect([freed, process.descriptorCount, board.invariants.counts.violated]).toEqual([[], 0, 0]);
-    expect(board.driver.counters.timedOut).toBe(0);
+    // With time enough nobody's answer is ever waited for in vain.
+    if (all.faultTimeoutNs >= 10e9) expect(board.driver.counters.timedOut).toBe(0);
     vfio.checkAtRest();
     host.checkAtRest();
     expect(host.allocator.freeFrames).toBe(host.allocator.frameCount);
