@@ -126,7 +126,9 @@ const iommu = section({
   granule: parsed('4KiB, 16KiB or 64KiB', granuleOf).prefault('4KiB').describe('Page size of the translation tables.'),
   httu: oneOf(HTTU)
     .default('dirty')
-    .describe('What the SMMU keeps in translation tables by itself: nothing, which pages were accessed, or written too.'),
+    .describe(
+      'What the SMMU keeps in translation tables by itself: nothing, which pages were accessed, or written too.',
+    ),
   commandQueueEntries: powerOfTwo(2, 65_536).default(256).describe('Commands that the command queue holds.'),
   eventQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the event queue holds.'),
   priQueueEntries: powerOfTwo(2, 65_536).default(512).describe('Records that the PRI queue holds.'),

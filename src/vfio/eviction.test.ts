@@ -99,6 +99,21 @@ describe('with access state', () => {
     expect(mapped()?.count()).toBe(512);
   });
 
+  test('pages used once go before those used again, whatever came first', () => {
+    const { touch, io, run, resident } = limited(64, 8, { hardware });
+    // All marks are those of mapping, but the youngest page may not have been used yet.
+    touch(0, 1, 2, 3, 4, 5, 6, 7);
+    run(io.evict(4));
+    expect(resident()).toEqual([4, 5, 6, 7]);
+    touch(4, 5, 10, 11);
+    run(io.evict(2));
+    expect(resident()).toEqual([4, 5, 10, 11]);
+    touch(4, 5, 12, 13);
+    // Pages 10 and 11 were used once each; 4 and 5, older, again and again.
+    run(io.evict(2));
+    expect(resident()).toEqual([4, 5, 12, 13]);
+  });
+
   test('a host page of several leaves was accessed where one of them was', () => {
     const { touch, io, run, mapping } = limited(64, 64, { hardware, blocks: false, pageBytes: 4 * PAGE });
     const mapped = () => [0, 1, 2, 3].filter((page) => mapping().faults?.mapped.test(page));

@@ -17,7 +17,12 @@ export class Residency {
   #previous = new Int32Array(INITIAL_SLOTS);
   #page = new Int32Array(INITIAL_SLOTS);
   readonly #mapping: (Mapping | null)[] = [null];
+  /** 1 for pages that are unsettled. */
+  #unsettled = new Uint8Array(INITIAL_SLOTS);
   #unused = 0;
+  /** How many there are, and a slot before which there is none; 0: none at all. */
+  #unsettledPages = 0;
+  #firstUnsettled = 0;
 
   /** Most pages at one time; Infinity: no limit. */
   get limitPages(): number {
@@ -64,6 +69,9 @@ export class Residency {
     this.#page[slot] = page;
     this.#mapping[slot] = mapping;
     this.#append(slot);
+    this.#unsettled[slot] = 1;
+    this.#unsettledPages += 1;
+    if (this.#firstUnsettled === 0) this.#firstUnsettled = slot;
     slots[page] = slot;
     this.#pages += 1;
     if (this.#pages > this.#peak) this.#peak = this.#pages;
@@ -73,6 +81,7 @@ export class Residency {
     const slots = mapping.faults?.residencySlots;
     const slot = slots?.[page] ?? 0;
     assert(slots !== undefined && slot > 0, 'the page is resident');
+    this.settleOne(slot);
     this.#unlink(slot);
     slots[page] = 0;
     this.#mapping[slot] = null;
@@ -84,9 +93,38 @@ export class Residency {
   /** The page of `slot` becomes the youngest. */
   renew(slot: number): void {
     assert(slot > 0 && this.#mapping[slot] !== null, 'the residency slot is in use');
+    this.settleOne(slot);
     if (this.#previous[0] === slot) return;
     this.#unlink(slot);
     this.#append(slot);
+  }
+
+  /** Pages that were neither settled nor renewed since they were mapped. */
+  get unsettledPages(): number {
+    return this.#unsettledPages;
+  }
+
+  isUnsettled(slot: number): boolean {
+    return this.#unsettled[slot] === 1;
+  }
+
+  settleOne(slot: number): void {
+    this.#unsettledPages -= this.#unsettled[slot] ?? 0;
+    this.#unsettled[slot] = 0;
+  }
+
+  /**
+   * Where more than `most` pages are unsettled, settles the oldest of them until `left` are left, and calls `met` for each.
+   */
+  settle(most: number, left: number, met: (mapping: Mapping, page: number) => void): void {
+    if (this.#unsettledPages <= most) return;
+    while (this.#unsettledPages > left) {
+      const slot = this.#firstUnsettled;
+      this.#firstUnsettled = this.after(slot);
+      if (this.#unsettled[slot] === 0) continue;
+      this.settleOne(slot);
+      met(this.mappingAt(slot), this.pageAt(slot));
+    }
   }
 
   /** Slot of the oldest page, or 0. */
@@ -122,6 +160,7 @@ export class Residency {
     const previous = this.#previous[slot] ?? 0;
     this.#next[previous] = next;
     this.#previous[next] = previous;
+    if (this.#firstUnsettled === slot) this.#firstUnsettled = next;
   }
 
   #take(): number {
@@ -135,6 +174,9 @@ export class Residency {
       this.#next = grown(this.#next);
       this.#previous = grown(this.#previous);
       this.#page = grown(this.#page);
+      const unsettled = new Uint8Array(this.#page.length);
+      unsettled.set(this.#unsettled);
+      this.#unsettled = unsettled;
     }
     this.#mapping.push(null);
     return slot;

@@ -159,3 +159,29 @@ describe('pre-map policies', () => {
     expect(planned(policy, 100)).toEqual([100, 1, 1]);
   });
 });
+
+test('residency settles the oldest pages once each, but none that was renewed or removed meanwhile', () => {
+  const { host, scheduler } = hostFixture();
+  const space = host.createSpace({ name: 'p' });
+  const options = { id: 1, iova: 0, size: 64 * 4096, vaddr: 0, protection: 3, space, faultable: true };
+  const mapping = new Mapping(scheduler, options);
+  const residency = new Residency();
+  const met: number[] = [];
+  const settle = (most: number, left: number) => {
+    met.length = 0;
+    residency.settle(most, left, (_mapping, page) => void met.push(page));
+    return met;
+  };
+  for (let page = 0; page < 8; page++) residency.add(mapping, page);
+  expect(settle(8, 0)).toEqual([]);
+  residency.renew(mapping.faults?.residencySlots[1] ?? 0);
+  residency.remove(mapping, 0);
+  expect(residency.unsettledPages).toBe(6);
+  expect(settle(5, 3)).toEqual([2, 3, 4]);
+  residency.add(mapping, 9);
+  residency.remove(mapping, 5);
+  expect(settle(0, 0)).toEqual([6, 7, 9]);
+  residency.add(mapping, 0);
+  expect(settle(0, 0)).toEqual([0]);
+  expect(residency.unsettledPages).toBe(0);
+});

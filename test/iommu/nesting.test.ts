@@ -151,6 +151,37 @@ describe("a guest's own stage 1", () => {
     expect(board.driver.counters.commandErrors).toBe(0);
   });
 
+  test('its pages and tables are dirty at stage 2 once a device, or the SMMU for it, writes them (§3.13.5)', () => {
+    const { board, fn, below, domain, map, poke } = guest({});
+    // The guest lets hardware keep state of its own: CD.HD [42], HA [43].
+    poke(GUEST, (25 | (1 << 30) | (1 << 31)) >>> 0, 5 | (1 << 9) | (3 << 10) | (1 << 13) | (1 << 14) | (5 << 16));
+    map(5, GUEST + 0x8000, true);
+    map(6, GUEST + 0x9000);
+    // Writable-clean: AP[2] and DBM [51].
+    poke(GUEST + 0x3000 + 7 * 8, ((GUEST + 0xa000) | 0x400 | 0x300 | 0xc0 | 3) >>> 0, 1 << 19);
+    const gather = below.newGather();
+    expect([domain.dirty, domain.access]).toEqual([null, null]);
+    expect(below.dirty?.enable(gather)).toBe(0);
+    board.run(below.flush(gather));
+    const pages: number[] = [];
+    const sink = { noteWritten: (ipa: number) => void pages.push((ipa - GUEST) / 4096) };
+    const told = () => {
+      pages.length = 0;
+      expect(below.dirty?.readAndClear(GUEST, 16 * 4096, sink, gather)).toBe(0);
+      board.run(below.flush(gather));
+      return pages;
+    };
+    for (const page of [5, 6, 7]) expect(fn.access(page).status).toBe(SUCCESS);
+    expect(told()).toEqual([]);
+    expect(fn.access(5, { write: true }).status).toBe(SUCCESS);
+    expect(told()).toEqual([8]);
+    // The guest's leaf becomes writable-dirty: its table, page 3, was written as well.
+    expect(fn.access(7, { write: true }).status).toBe(SUCCESS);
+    expect(told()).toEqual([3, 10]);
+    expect(fn.access(7, { write: true }).status).toBe(SUCCESS);
+    expect(told()).toEqual([10]);
+  });
+
   test('a stall at stage 1 goes to the guest, one at stage 2 to the host', () => {
     const { board, fn, domain, below, map } = guest({ stall: true }, true);
     const guestHandler = new TestHandler(function* (group) {

@@ -48,9 +48,15 @@ describe('S2 which pages are dirty', () => {
     expect(board.container.dirtyPages(board.mapping()).filter((dirty) => dirty)).toHaveLength(64);
   });
 
-  test.each(['stall', 'pri'] as const)('S2 ours: exactly those that the device wrote, by its own log, %s', (mode) => {
-    const board = machine({ mode });
-    board.enableIopf();
+  test.each([
+    ['stall', 'none'],
+    ['stall', 'dirty'],
+    ['pri', 'none'],
+    ['pri', 'dirty'],
+    ['static', 'dirty'],
+  ] as const)('S2 ours: exactly those that the device wrote, by its own log: %s, HTTU: %s', (mode, httu) => {
+    const board = machine({ mode, scenario: { iommu: { httu } } });
+    if (mode !== 'static') board.enableIopf();
     board.memory(128);
     const { run, dma, process, container, space } = board;
     const bits = space.mmap(PAGE);

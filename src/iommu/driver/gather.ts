@@ -5,6 +5,8 @@ import type { Table } from './table-tree.ts';
 
 /** More separate ranges than this are invalidated as the whole address space. */
 const MOST_RANGES = 32;
+/** The last ranges, to which neighbours are added: a device that reads one buffer and writes another makes two in turn. */
+const MERGED_RANGES = 4;
 
 /**
  * Ranges with the leaf size that each held, and tables that were emptied: they are freed after the invalidation, since
@@ -45,19 +47,15 @@ export class DomainGather implements Gather {
   }
 
   add(iova: number, size: number, leafSize: number): void {
-    const last = this.#count - 1;
-    if (last >= 0 && this.leafSizes[last] === leafSize) {
-      const start = this.starts[last] ?? 0;
-      const length = this.sizes[last] ?? 0;
-      if (start + length === iova) {
-        this.sizes[last] = length + size;
-        return;
-      }
-      if (iova + size === start) {
-        this.starts[last] = iova;
-        this.sizes[last] = length + size;
-        return;
-      }
+    const oldest = Math.max(0, this.#count - MERGED_RANGES);
+    for (let index = this.#count - 1; index >= oldest; index--) {
+      if (this.leafSizes[index] !== leafSize) continue;
+      const start = this.starts[index] ?? 0;
+      const length = this.sizes[index] ?? 0;
+      if (start + length !== iova && iova + size !== start) continue;
+      this.starts[index] = Math.min(start, iova);
+      this.sizes[index] = length + size;
+      return;
     }
     if (this.#count === MOST_RANGES) {
       this.#everything = true;
