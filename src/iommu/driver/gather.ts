@@ -47,15 +47,20 @@ export class DomainGather implements Gather {
   }
 
   add(iova: number, size: number, leafSize: number): void {
-    const oldest = Math.max(0, this.#count - MERGED_RANGES);
-    for (let index = this.#count - 1; index >= oldest; index--) {
+    const oldest = this.#count - MERGED_RANGES;
+    for (let index = this.#count - 1; index >= 0 && index >= oldest; index--) {
       if (this.leafSizes[index] !== leafSize) continue;
       const start = this.starts[index] ?? 0;
       const length = this.sizes[index] ?? 0;
-      if (start + length !== iova && iova + size !== start) continue;
-      this.starts[index] = Math.min(start, iova);
-      this.sizes[index] = length + size;
-      return;
+      if (start + length === iova) {
+        this.sizes[index] = length + size;
+        return;
+      }
+      if (iova + size === start) {
+        this.starts[index] = iova;
+        this.sizes[index] = length + size;
+        return;
+      }
     }
     if (this.#count === MOST_RANGES) {
       this.#everything = true;
