@@ -26,6 +26,10 @@ import { IOVA, IOVA_PAGES, MEMORY_PAGES, oneCall, type World } from './random-pr
 const TABLES = 0x8000_0000;
 const TABLE_PAGES = 4;
 
+function deviceName(index: number): string {
+  return `0000:0${index}:00.0`;
+}
+
 function machine(seed: number, random: Random, modes: readonly { stall?: boolean; pri?: boolean }[]) {
   const profileName = random.pick(['zero', 'kunpeng920']);
   const profile = PROFILES[profileName];
@@ -63,7 +67,14 @@ function machine(seed: number, random: Random, modes: readonly { stall?: boolean
     },
   });
   const functions = modes.map((mode, index) => board.function(8 + index, { ...mode, ats: mode.pri ?? false }));
-  for (const [index, { device }] of functions.entries()) vfio.addGroup(index + 1, [bareBackend(device.name, device)]);
+  for (const [index, fn] of functions.entries()) {
+    const backend = bareBackend(deviceName(index), fn.device);
+    function* reset(): Steps {
+      fn.forgetRequests();
+      yield* board.driver.functionReset(fn.device);
+    }
+    vfio.addGroup(index + 1, [{ ...backend, reset }]);
+  }
   const space = host.createSpace({ name: 'vmm', lockLimitBytes: random.pick([null, 200 * PAGE]) });
   return { board, faultTimeoutNs, host, vfio, space, functions, freed, process: new Process({ vfio, space, latency }) };
 }
@@ -88,7 +99,7 @@ function worldOf(machine: Machine, tables: number): World {
     process,
     space,
     vfio,
-    devices: functions.map(({ device }) => device.name),
+    devices: functions.map((_fn, index) => deviceName(index)),
     types: [6, 6, 6, 3],
     contextTable: TABLES,
     *guestMaps(page, mapped) {
