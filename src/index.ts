@@ -47,3 +47,4 @@ export { checkMemory, type RunOptions, type RunOutcome, runScenario } from './sc
 export { MODES, type Mode, type Scenario } from './scenario/schema.ts';
 export type { LatencyProfile } from './sim/profile.ts';
 export { PROFILES } from './sim/profiles.ts';
+export { TRANSACTIONS, type TraceEntry, type Transaction } from './sim/trace.ts';

@@ -10,6 +10,7 @@ import type { Invariants } from './sim/invariants.ts';
 import type { LogOf } from './sim/log.ts';
 import type { Latency } from './sim/profile.ts';
 import type { Scheduler, Steps } from './sim/task.ts';
+import type { Trace } from './sim/trace.ts';
 
 export interface MachineOptions {
   readonly scenario: Scenario;
@@ -20,6 +21,8 @@ export interface MachineOptions {
   readonly mode: Mode;
   /** Gives the layers their loggers, once the machine has its clock; called exactly once. */
   readonly logs: (clock: Clock) => LogOf;
+  /** How many transactions the trace keeps: by default none. */
+  readonly traceEntries?: number;
 }
 
 /** Builds a machine that has just come out of reset: nothing is open, nothing mapped. */
@@ -31,6 +34,7 @@ export interface Machine {
   readonly invariants: Invariants;
   readonly latency: Latency;
   readonly logOf: LogOf;
+  readonly trace: Trace;
   /** The host process in which the virtual machine runs. */
   readonly process: HostProcess;
   /** The device's IOMMU group: `/dev/vfio/GROUP`. */

@@ -60,7 +60,7 @@ export class Platform implements Machine {
     const latency = latencyOf(profile);
     this.latency = latency;
     this.logOf = options.logs(clock);
-    this.trace = new Trace(clock, 0);
+    this.trace = new Trace(clock, options.traceEntries ?? 0);
     this.hardware = new Hardware({
       scenario,
       clock,

@@ -55,6 +55,21 @@ describe('faultline run', () => {
     expect(lines[9]).toMatch(/^ {13}iv [0-9a-f]{32}$/);
   });
 
+  test('prints with --trace the last transactions of each run on standard error', () => {
+    const { code, out, err } = run(['run', scenario(), '--mode', 'stall,pri', '--trace', '1', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(out).runs).toHaveLength(2);
+    const table = (mode: string) =>
+      `\n${mode}\nns  transaction  stream   page\n 0  dma.write         8  0x701  bytes 4096\n`;
+    expect(err).toBe(`${table('stall')}${table('pri')}`);
+  });
+
+  test.each(['0', '-1', 'all', '1000001', '2.5', ''])('refuses --trace %j', (entries) => {
+    const { code, err } = run(['run', scenario(), '--trace', entries]);
+    expect(code).toBe(2);
+    expect(err).toMatch(/^faultline: --trace .*: expected a number from 1 to 1000000, found /);
+  });
+
   test('prints with --json exactly one object with the documented members', () => {
     const { code, out } = run(['run', scenario(), '--json', '--seed', '9']);
     expect(code).toBe(0);

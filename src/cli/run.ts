@@ -12,6 +12,7 @@ import { type LogSink, NO_LOGS, openLogSink, parseLevels } from './log.ts';
 import { NO_PROGRESS, terminalProgress } from './progress.ts';
 import { formatBytes, formatTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
+import { formatTrace, parseTraceEntries } from './trace.ts';
 
 const INPUT_BYTES_MAX = 2 ** 30;
 
@@ -23,6 +24,7 @@ interface Options {
   readonly json?: boolean;
   readonly log?: string;
   readonly logFile?: string;
+  readonly trace?: string;
 }
 
 /** `exit` is told the exit code. */
@@ -37,6 +39,7 @@ export function runCommand(terminal: Terminal, createMachine: MachineFactory, ex
     .option('--json', 'print one JSON object instead of a table')
     .option('--log <levels>', 'a level, or levels by layer: info, iommu=debug,vfio=info')
     .option('--log-file <file>', 'write the log as NDJSON to a file (default level: info)')
+    .option('--trace <n>', 'print the last n transactions of each run on standard error')
     .action((file: string, options: Options) => exit(run(file, options, terminal, createMachine)));
 }
 
@@ -45,11 +48,13 @@ const collect = (value: string, earlier: readonly string[]): string[] => [...ear
 function run(file: string, options: Options, terminal: Terminal, createMachine: MachineFactory): number {
   const scenario = loadScenario(file, overrides(options));
   const input = options.input === undefined ? undefined : readInput(options.input);
+  const traceEntries = options.trace === undefined ? 0 : parseTraceEntries(options.trace);
   checkMemory(scenario, input);
   const sink = openLogs(options, terminal);
   const bar = terminal.stderrIsTerminal && !logsToTerminal(options) ? terminalProgress(process.stderr) : NO_PROGRESS;
   const runs: RunReport[] = [];
   const failures: string[] = [];
+  const traces: string[] = [];
   try {
     for (const mode of scenario.modes) {
       const outcome = runScenario(scenario, mode, {
@@ -57,8 +62,10 @@ function run(file: string, options: Options, terminal: Terminal, createMachine: 
         logs: sink.logs(mode),
         progress: (done, total) => bar.update(mode, done, total),
         ...(input === undefined ? {} : { input }),
+        traceEntries,
       });
       runs.push(outcome.report);
+      if (traceEntries > 0) traces.push(`${mode}\n${formatTrace(outcome.trace)}`);
       if (outcome.failure !== null) failures.push(`${mode}: ${outcome.failure}`);
     }
   } finally {
@@ -68,6 +75,7 @@ function run(file: string, options: Options, terminal: Terminal, createMachine: 
   }
   const report: ScenarioReport = { scenario: scenario.name, seed: scenario.seed, runs: withSlowdown(runs) };
   terminal.out(options.json === true ? `${JSON.stringify(report, null, 2)}\n` : describe(scenario, report, input));
+  for (const trace of traces) terminal.err(`\n${trace}`);
   for (const failure of failures) terminal.err(`faultline: ${failure}\n`);
   return succeeded(runs) && failures.length === 0 ? 0 : 1;
 }

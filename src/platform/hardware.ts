@@ -87,6 +87,10 @@ export class Hardware {
       descriptorsInFlight: device.descriptorsInFlight,
       invariants,
       log: logOf('hw'),
+      observe: trace.active
+        ? (page, _translated, write, _pasid, _offset, length) =>
+            trace.record(write ? 'dma.write' : 'dma.read', ACCELERATOR_DEVFN, page, length)
+        : undefined,
     });
     this.rootComplex.plug(ACCELERATOR_DEVFN, this.accelerator);
   }

@@ -18,6 +18,7 @@ import { InvariantViolation } from '../sim/invariants.ts';
 import type { Log, LogOf } from '../sim/log.ts';
 import { Random } from '../sim/random.ts';
 import type { Steps } from '../sim/task.ts';
+import type { TraceEntry } from '../sim/trace.ts';
 import { IopfMode, PremapPolicyKind } from '../vfio/uapi-extensions.layout.ts';
 import { InputError } from './input-error.ts';
 import { formatSize } from './quantity.ts';
@@ -31,6 +32,8 @@ export interface RunOptions {
   readonly input?: Uint8Array;
   /** Told how many bytes of the output are checked. */
   readonly progress?: (doneBytes: number, totalBytes: number) => void;
+  /** How many of its last transactions the run keeps: by default none. */
+  readonly traceEntries?: number;
 }
 
 export interface RunOutcome {
@@ -38,6 +41,8 @@ export interface RunOutcome {
   readonly report: RunReport;
   /** Why the run failed, in words; null when every byte was right and every invariant held. */
   readonly failure: string | null;
+  /** The last transactions, oldest first: as many as were asked for. */
+  readonly trace: readonly TraceEntry[];
 }
 
 const PREMAP_POLICIES = {
@@ -69,7 +74,12 @@ export function checkMemory(scenario: Scenario, input?: Uint8Array): void {
 
 /** Runs to the end, closes everything and checks what must hold then. Scenario and mode decide all; see `RunOptions`. */
 export function runScenario(scenario: Scenario, mode: Mode, options: RunOptions): RunOutcome {
-  const machine = options.createMachine({ scenario, mode, logs: options.logs });
+  const machine = options.createMachine({
+    scenario,
+    mode,
+    logs: options.logs,
+    ...(options.traceEntries === undefined ? {} : { traceEntries: options.traceEntries }),
+  });
   const seen: Progress = { readyNs: 0, guestFaults: 0, result: null, failure: null };
   try {
     const { scheduler } = machine;
@@ -87,7 +97,11 @@ export function runScenario(scenario: Scenario, mode: Mode, options: RunOptions)
     if (!(error instanceof InvariantViolation || error instanceof AssertionError)) throw error;
     seen.failure = error.message;
   }
-  return { report: report(mode, machine, seen), failure: seen.failure ?? seen.result?.failure ?? null };
+  return {
+    report: report(mode, machine, seen),
+    failure: seen.failure ?? seen.result?.failure ?? null,
+    trace: machine.trace.entries(),
+  };
 }
 
 /** The process that runs the virtual machine, or uses the device itself, from its start to its end. */

@@ -216,13 +216,13 @@ describe('random', () => {
 test('a trace keeps the newest entries with their virtual time', () => {
   const clock = new Clock();
   const trace = new Trace(clock, 2);
-  for (const [index, name] of ['a', 'b', 'c'].entries()) {
-    clock.after(index + 1, () => trace.record(name, index));
+  for (const [index, transaction] of (['ats.miss', 'pri.request', 'dma.write'] as const).entries()) {
+    clock.after(index + 1, () => trace.record(transaction, 8, index, 10 * index));
     clock.fireNext();
   }
   expect(trace.entries()).toEqual([
-    { t: 3, name: 'b', values: [1, 0, 0] },
-    { t: 6, name: 'c', values: [2, 0, 0] },
+    { t: 3, transaction: 'pri.request', streamId: 8, page: 1, detail: 10 },
+    { t: 6, transaction: 'dma.write', streamId: 8, page: 2, detail: 20 },
   ]);
 });
 

@@ -1,7 +1,8 @@
-/** docs/logging.md lists every event that the source logs, and no other. */
+/** docs/logging.md lists every event that the source logs and every transaction that it records, and no other. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { TRANSACTIONS } from '../../src/sim/trace.ts';
 import { ROOT, sourceFiles } from './source-files.ts';
 
 /** In a log call, or handed to the function of a VFIO file that makes it. */
@@ -14,4 +15,11 @@ test('every event is documented, and every documented event exists', () => {
   const documented = [...document.matchAll(/^\| `(\w+\.\w+)` \|/gm)].map(([, name]) => name ?? '');
   expect(logged.length).toBeGreaterThan(40);
   expect(documented.sort()).toEqual([...new Set(logged)].sort());
+});
+
+test('every transaction of a trace is documented', () => {
+  const document = readFileSync(path.join(ROOT, 'docs/logging.md'), 'utf8');
+  const rows = [...document.slice(document.indexOf('## Transactions')).matchAll(/^\| ((?:\w+\.\w+(?:, )?)+) \|/gm)];
+  const documented = rows.flatMap(([, names = '']) => names.split(', '));
+  expect(documented.sort()).toEqual(Object.keys(TRANSACTIONS).sort());
 });

@@ -6,6 +6,7 @@ import { Invariants } from '../../src/sim/invariants.ts';
 import { latencyOf } from '../../src/sim/profile.ts';
 import { PROFILES } from '../../src/sim/profiles.ts';
 import { Scheduler } from '../../src/sim/task.ts';
+import { Trace } from '../../src/sim/trace.ts';
 import { FakeVfio, type FakeVfioOptions } from './fake-vfio.ts';
 
 const NO_FAULTS = { groups: 0, pages: 0, duplicate: 0, stale: 0, upgrade: 0, invalid: 0, failed: 0 };
@@ -25,6 +26,9 @@ export function fakeMachines(options: FakeMachineOptions = {}): MachineFactory {
     if (profile === undefined) throw new Error('no such profile');
     const invariants = new Invariants();
     const logOf = given.logs(clock);
+    const trace = new Trace(clock, given.traceEntries ?? 0);
+    trace.record('ats.miss', 8, 0x700, 0);
+    trace.record('dma.write', 8, 0x701, 4096);
     const memoryBytes = scenario.guest.memory;
     const process = new FakeVfio({ clock, memoryBytes, ...options.vfio?.(mode) });
     const machine: Machine = {
@@ -33,6 +37,7 @@ export function fakeMachines(options: FakeMachineOptions = {}): MachineFactory {
       invariants,
       latency: latencyOf(profile),
       logOf,
+      trace,
       process,
       groupNumber: 5,
       deviceName: '0000:01:00.0',

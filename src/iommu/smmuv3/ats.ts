@@ -65,7 +65,8 @@ export class Ats {
       monitor.countTranslation(request.requesterId, configuration.fetches, steps, this.#outcome.steps > 0);
       monitor.count(PmcgEvent.PCIE_ATS_TRANS_RQ, request.requesterId, 1);
     }
-    trace.record(answer.read || answer.write ? 'ats.hit' : 'ats.miss', request.requesterId, request.page, status);
+    if (answer.read || answer.write) trace.record('ats.hit', request.requesterId, request.page, answer.pages);
+    else trace.record('ats.miss', request.requesterId, request.page, status);
   }
 
   #resolve(request: TranslationRequest): Completion {

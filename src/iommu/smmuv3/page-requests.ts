@@ -3,6 +3,7 @@ import { BusStatus } from '../../hw/bus.ts';
 import { type Fabric, NO_PASID, type PageRequestMessage, ResponseCode } from '../../hw/pcie/tlp.ts';
 import type { Invariants } from '../../sim/invariants.ts';
 import type { Log } from '../../sim/log.ts';
+import type { Trace } from '../../sim/trace.ts';
 import { PAGE_REQUEST_BYTES, PageRequestRecord } from '../spec/page-requests.layout.ts';
 import { GERROR, PRIQ_CONS, PRIQ_IRQ_CFG2, PRIQ_PROD } from '../spec/registers.layout.ts';
 import type { Control } from './control.ts';
@@ -24,6 +25,7 @@ export interface PageRequestsOptions {
   readonly fabric: Fabric;
   readonly invariants: Invariants;
   readonly log: Log;
+  readonly trace: Trace;
   readonly recordWriteNs: number;
   /** Looks STE.PPAR up, recording what CR2 asks for (§8.1). */
   readonly ppar: (streamId: number) => PparCheck;
@@ -42,6 +44,8 @@ export interface PageRequestCounts {
   markersDropped: number;
 }
 
+/** In the trace, where a page would stand. */
+const NO_PAGE = -1;
 /** pino's number for `debug`. */
 const LOG_DEBUG = 20;
 
@@ -74,6 +78,7 @@ export class PageRequests {
   /** A page request message or stop marker arrived. */
   receive(message: PageRequestMessage): void {
     this.#counts.received += 1;
+    this.#options.trace.record('pri.request', message.requesterId, message.page, message.groupIndex);
     this.#take(message);
     const { received, queued, overflowAnswered, overflowSilent, refused, markersDropped } = this.#counts;
     this.#options.invariants.check(
@@ -85,8 +90,9 @@ export class PageRequests {
 
   /** CMD_PRI_RESP: sends a group response. */
   respond(streamId: number, groupIndex: number, code: ResponseCode, pasid: number): void {
-    const { fabric, log } = this.#options;
+    const { fabric, log, trace } = this.#options;
     log.debug({ event: 'smmuv3.groupResponse', streamId, group: groupIndex, code, substreamId: pasid });
+    trace.record('pri.response', streamId, NO_PAGE, groupIndex);
     fabric.pageGroupResponse(streamId, { groupIndex, code, pasid });
   }
 
@@ -174,7 +180,7 @@ export class PageRequests {
   }
 
   #autoRespond(message: PageRequestMessage, code: ResponseCode, pasid: number): void {
-    const { fabric, log } = this.#options;
+    const { fabric, log, trace } = this.#options;
     log.info({
       event: 'smmuv3.autoResponse',
       streamId: message.requesterId,
@@ -182,6 +188,7 @@ export class PageRequests {
       code,
       substreamId: pasid,
     });
+    trace.record('pri.response', message.requesterId, NO_PAGE, message.groupIndex);
     fabric.pageGroupResponse(message.requesterId, { groupIndex: message.groupIndex, code, pasid });
   }
 

@@ -208,6 +208,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
       fabric,
       invariants,
       log,
+      trace,
       recordWriteNs,
       ppar: (streamId) => this.#checkPpar(streamId),
     });
