@@ -5,6 +5,7 @@ import type { Steps } from '../sim/task.ts';
 import { aligned, read64, wraps } from './arguments.ts';
 import { reportDirty, restoreDirty, startDirtyLog, stopDirtyLog, takeDirty } from './dirty-log.ts';
 import { type Caller, type IoctlArgument, structure } from './files.ts';
+import type { Mapping } from './mapping.ts';
 import type { Type1, UnmapRequest } from './type1.ts';
 import {
   DIRTY_BITMAP_BYTES_MAX,
@@ -14,6 +15,7 @@ import {
   DirtyPagesFlags,
   DmaUnmap,
 } from './uapi.layout.ts';
+import { UserBitmap } from './user-bitmap.ts';
 
 /** Where struct vfio_bitmap lies in struct vfio_iommu_type1_dirty_bitmap_get. */
 const GET_BITMAP_OFFSET = 16;
@@ -42,22 +44,26 @@ export function* dirtyPages(type1: Type1, caller: Caller, argument: IoctlArgumen
   }
 }
 
-/** Unmaps and reports which pages were written. Bytes unmapped, or an errno. */
-export function* unmapWithBitmap(type1: Type1, caller: Caller, view: DataView, range: UnmapRequest): Steps<number> {
+/** What the kernel sees wrong with the bitmap of an unmap request before it looks at the range: 0 or an errno. */
+export function checkUnmapBitmap(view: DataView): number {
   const at = DmaUnmap.$.byteLength;
   if (DmaUnmap.ARGSZ.get(view) < at + DirtyBitmap.$.byteLength) return Errno.EINVAL;
-  if (view.byteLength < at + DirtyBitmap.$.byteLength) return Errno.EFAULT;
-  const bitmap = bitmapOf(view, at, BigInt(range.size), type1.io.pageBytes);
-  if (bitmap === null || !type1.io.dirtyLogging) return Errno.EINVAL;
-  const bits = new Uint8Array(bitmap.bytes);
-  const status = yield* reach(caller, bitmap.address, bits);
-  if (status < 0) return status;
+  return view.byteLength < at + DirtyBitmap.$.byteLength ? Errno.EFAULT : Errno.OK;
+}
+
+/** Unmaps and reports which pages were written. Bytes unmapped, or an errno. {@link checkUnmapBitmap} passed. */
+export function* unmapWithBitmap(type1: Type1, caller: Caller, view: DataView, range: UnmapRequest): Steps<number> {
   const { io } = type1;
-  const bytes = yield* type1.unmap(range, (mapping) => {
-    reportDirty(io, mapping, bits, (mapping.iova - range.iova) / io.pageBytes);
+  const bitmap = bitmapOf(view, DmaUnmap.$.byteLength, BigInt(range.size), io.pageBytes);
+  if (bitmap === null || !io.dirtyLogging) return Errno.EINVAL;
+  const user = new UserBitmap(caller.space, bitmap.address, bitmap.bytes);
+  const place = (mapping: Mapping): number => (mapping.iova - range.iova) / io.pageBytes;
+  const bytes = yield* type1.unmap(range, {
+    prepare: (mappings) => user.prepare(mappings, place),
+    gone: (mapping) => reportDirty(io, mapping, user.bits, place(mapping)),
   });
   if (bytes < 0) return bytes;
-  const stored = yield* caller.space.store(bitmap.address, bits);
+  const stored = yield* user.store();
   return stored < 0 ? stored : bytes;
 }
 
@@ -66,19 +72,21 @@ function* getBitmap(type1: Type1, caller: Caller, view: DataView): Steps<number>
   const at = DirtyPages.$.byteLength;
   const start = read64(DirtyBitmapGet.IOVA_LOW, DirtyBitmapGet.IOVA_HIGH, view, at);
   const size = read64(DirtyBitmapGet.SIZE_LOW, DirtyBitmapGet.SIZE_HIGH, view, at);
-  if (wraps(start, size) || !io.dirtyLogging || !aligned(io.pageBytes, start, size)) return Errno.EINVAL;
+  // The kernel adds them up: unlike elsewhere, an end of exactly 2^64 is a wrap.
+  if (wraps(start, size + 1n) || !io.dirtyLogging || !aligned(io.pageBytes, start, size)) return Errno.EINVAL;
   const bitmap = bitmapOf(view, at + GET_BITMAP_OFFSET, size, io.pageBytes);
   if (bitmap === null) return Errno.EINVAL;
   const iova = Number(start);
   // Like unmapping, reading must not cut a mapping in two.
   const mappings = type1.covered({ iova, size: Number(size), all: false });
   if (mappings === null) return Errno.EINVAL;
-  const bits = new Uint8Array(bitmap.bytes);
-  const reached = yield* reach(caller, bitmap.address, bits);
+  const place = (mapping: Mapping): number => (mapping.iova - iova) / io.pageBytes;
+  const user = new UserBitmap(caller.space, bitmap.address, bitmap.bytes);
+  const reached = yield* user.prepare(mappings, place);
   if (reached < 0) return reached;
-  yield* takeDirty(io, mappings, bits, iova);
-  const stored = yield* caller.space.store(bitmap.address, bits);
-  if (stored < 0) for (const mapping of mappings) restoreDirty(mapping, bits, (mapping.iova - iova) / io.pageBytes);
+  yield* takeDirty(io, mappings, user.bits, iova);
+  const stored = yield* user.store();
+  if (stored < 0) for (const mapping of mappings) restoreDirty(mapping, user.bits, place(mapping));
   return stored;
 }
 
@@ -98,10 +106,4 @@ function bitmapOf(
   if (pages === 0n || given > BigInt(DIRTY_BITMAP_BYTES_MAX) || given < needed) return null;
   if (address + given > BigInt(USER_END)) return null;
   return { address: Number(address), bytes: Number(needed) };
-}
-
-/** Reads the user's bitmap and writes it back, so that what follows finds it there. 0 or -EFAULT. */
-function* reach(caller: Caller, address: number, bits: Uint8Array): Steps<number> {
-  const loaded = yield* caller.space.load(address, bits);
-  return loaded < 0 ? loaded : yield* caller.space.store(address, bits);
 }

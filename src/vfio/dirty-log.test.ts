@@ -291,6 +291,74 @@ describe('by hardware', () => {
   });
 });
 
+/** VFIO_IOMMU_UNMAP_DMA with the bitmap; `bytes` of the argument are there. */
+function unmapping(iova: number, size: number, bitmapAt: number, bytes = 48): DataView {
+  const view = new DataView(new ArrayBuffer(48));
+  view.setUint32(0, 48, true);
+  view.setUint32(4, 1, true);
+  const values = [iova, size, PAGE, 8, bitmapAt];
+  for (const [index, value] of values.entries()) view.setBigUint64(8 + 8 * index, BigInt(value), true);
+  return new DataView(view.buffer, 0, bytes);
+}
+
+describe('the bitmap in memory', () => {
+  const NOWHERE = 0x1000;
+
+  test('is left alone where nothing is mapped', () => {
+    const { run, flag, call, process, container } = logged(64);
+    flag(START);
+    const empty = IOVA + 64 * PAGE;
+    expect(run(call(getBitmap(empty, 64 * PAGE, PAGE, 8, NOWHERE)))).toBe(0);
+    const unmap = unmapping(empty, 64 * PAGE, NOWHERE);
+    expect(run(process.ioctl(container, Ioctl.VFIO_IOMMU_UNMAP_DMA, unmap))).toBe(0);
+    expect(unmap.getBigUint64(16, true)).toBe(0n);
+  });
+
+  test('is used in the words of mappings alone', () => {
+    const { run, flag, call, device, space } = logged(64);
+    flag(START);
+    run(device.access(FIRST + 9, true));
+    // The second word is the last of a page that is there; the third is nowhere.
+    const at = space.mmap(2 * PAGE);
+    run(space.munmap(at + PAGE, PAGE));
+    const second = at + PAGE - 8;
+    expect(run(call(getBitmap(IOVA - 64 * PAGE, 192 * PAGE, PAGE, 24, second - 8)))).toBe(0);
+    const word = new Uint8Array(8);
+    run(space.load(second, word));
+    expect([...word]).toEqual([0, 2, 0, 0, 0, 0, 0, 0]);
+    run(device.access(FIRST + 9, true));
+    expect(run(call(getBitmap(IOVA - 64 * PAGE, 192 * PAGE, PAGE, 24, second)))).toBe(EFAULT);
+  });
+
+  test('keeps what it had before a mapping in its word, and has zeros after it', () => {
+    const { run, flag, call, device, container, map, space, bitmapAt } = logged(10);
+    flag(START);
+    const more = space.mmap(7 * PAGE);
+    expect(run(map(container, more, IOVA + 20 * PAGE, 7 * PAGE))).toBe(0);
+    for (const page of [1, 9, 20, 26]) run(device.access(FIRST + page, true));
+    run(space.store(bitmapAt, new Uint8Array(24).fill(0xff)));
+    // Bits 5 to 14 and 25 to 31 are of mappings: 6, 14, 25 and 31 are set; 0 to 4 stay; what is between and after is zero.
+    expect(run(call(getBitmap(IOVA - 5 * PAGE, 150 * PAGE, PAGE, 24, bitmapAt)))).toBe(0);
+    const bits = new Uint8Array(24);
+    run(space.load(bitmapAt, bits));
+    expect([...bits.subarray(0, 8)]).toEqual([0x5f, 0x40, 0, 0x82, 0, 0, 0, 0]);
+    expect([...bits.subarray(8)]).toEqual(new Array(16).fill(0xff));
+  });
+
+  test('is used likewise when its pages are unmapped', () => {
+    const { run, flag, process, container, device, space, bitmapAt } = logged(10);
+    flag(START);
+    run(device.access(FIRST + 3, true));
+    run(space.store(bitmapAt, new Uint8Array(16).fill(0xff)));
+    const unmap = unmapping(IOVA - 4 * PAGE, 128 * PAGE, bitmapAt);
+    unmap.setBigUint64(32, 16n, true);
+    expect(run(process.ioctl(container, Ioctl.VFIO_IOMMU_UNMAP_DMA, unmap))).toBe(0);
+    const bits = new Uint8Array(16);
+    run(space.load(bitmapAt, bits));
+    expect([...bits]).toEqual([0x8f, 0, 0, 0, 0, 0, 0, 0, ...new Array(8).fill(0xff)]);
+  });
+});
+
 describe('arguments', () => {
   test.each<[string, DataView | number, number]>([
     ['argsz below 8', header(7, START, 8), EINVAL],
@@ -318,6 +386,32 @@ describe('arguments', () => {
     const { run, flag, call, bitmapAt } = logged(64);
     flag(START);
     expect(run(call(view(bitmapAt)))).toBe(errno);
+  });
+
+  test.each<[string, bigint, bigint]>([
+    ['ends at 2^64', 0xffff_ffff_ffff_f000n, 0x1000n],
+    ['ends at 2^64 and holds the mapping', 0x4000_0000n, 0xffff_ffff_c000_0000n],
+    ['wraps', 0xffff_ffff_ffff_f000n, 0x2000n],
+  ])('of GET_BITMAP: a range that %s', (_what, iova, size) => {
+    const { run, flag, call, bitmapAt } = logged(64);
+    flag(START);
+    const view = getBitmap(0, 0, PAGE, 0x1000_0000, bitmapAt);
+    view.setBigUint64(8, iova, true);
+    view.setBigUint64(16, size, true);
+    expect(run(call(view))).toBe(EINVAL);
+  });
+
+  test.each<[string, (bitmapAt: number) => DataView, number]>([
+    ['misaligned, and too short for a bitmap', () => unmapping(IOVA + 1, 64 * PAGE, 0, 40), EFAULT],
+    ['of no bytes, and too short for a bitmap', () => unmapping(IOVA, 0, 0, 40), EFAULT],
+    ['misaligned', (at) => unmapping(IOVA + 1, 64 * PAGE, at), EINVAL],
+    ['part of a mapping, and a bitmap that is not there', () => unmapping(IOVA, 32 * PAGE, 0x1000), EINVAL],
+    ['a bitmap that is not there', () => unmapping(IOVA, 64 * PAGE, 0x1000), EFAULT],
+  ])('of unmapping with the bitmap: %s', (_what, view, errno) => {
+    const { run, flag, process, container, bitmapAt, type1 } = logged(64);
+    flag(START);
+    expect(run(process.ioctl(container, Ioctl.VFIO_IOMMU_UNMAP_DMA, view(bitmapAt)))).toBe(errno);
+    expect(type1().io.mappings.count).toBe(1);
   });
 
   test('starting twice and stopping twice is fine', () => {

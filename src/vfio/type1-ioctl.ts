@@ -4,7 +4,7 @@ import { Protection } from '../iommu/core.ts';
 import { USER_END } from '../mm/area-list.ts';
 import type { Steps } from '../sim/task.ts';
 import { aligned, read64, wraps, write64 } from './arguments.ts';
-import { dirtyPages, unmapWithBitmap } from './dirty-ioctl.ts';
+import { checkUnmapBitmap, dirtyPages, unmapWithBitmap } from './dirty-ioctl.ts';
 import { type Caller, type IoctlArgument, structure } from './files.ts';
 import { allocFaultQueue, bindGuestTable, invalidateGuest, unbindGuestTable } from './guest-ioctl.ts';
 import { configureIopf, pinDma, prefaultDma, unpinDma } from './iopf-ioctl.ts';
@@ -105,6 +105,8 @@ function* unmapDma(type1: Type1, caller: Caller, argument: IoctlArgument): Steps
   const bitmap = (flags & GET_DIRTY_BITMAP) !== 0;
   const all = (flags & ALL) !== 0;
   if (bitmap && (flags & (ALL | VADDR)) !== 0) return Errno.EINVAL;
+  const fault = bitmap ? checkUnmapBitmap(view) : Errno.OK;
+  if (fault < 0) return fault;
   const iova = read64(DmaUnmap.IOVA_LOW, DmaUnmap.IOVA_HIGH, view);
   const size = read64(DmaUnmap.SIZE_LOW, DmaUnmap.SIZE_HIGH, view);
   const { pageBytes } = type1.io;

@@ -149,6 +149,10 @@ describe('VFIO_IOMMU_MAP_DMA', () => {
     ['vaddr not aligned', (at) => dmaMap(at + 8, 0, PAGE), EINVAL],
     ['size not aligned', (at) => dmaMap(at, 0, PAGE + 1), EINVAL],
     ['iova + size wraps', (at) => raw(at, 0xffff_ffff_ffff_f000n, 0x2000n), EINVAL],
+    // The end is 0 then, and the kernel finds no mapping in the way, nor one whose address could be set.
+    ['up to 2^64, over a mapping', () => raw(0, BigInt(IOVA), 2n ** 64n - BigInt(IOVA)), EINVAL],
+    ['VADDR up to 2^64, over a mapping', () => raw(0, BigInt(IOVA), 2n ** 64n - BigInt(IOVA), 4), ENOENT],
+    ['up to the page below 2^64, over a mapping', () => raw(0, BigInt(IOVA), 2n ** 64n - BigInt(IOVA + PAGE)), EEXIST],
     ['vaddr + size wraps', () => raw(0xffff_ffff_ffff_f000n, 0n, 0x2000n), EINVAL],
     ['overlap at the start', (at) => dmaMap(at, IOVA - PAGE, 2 * PAGE), EEXIST],
     ['overlap at the end', (at) => dmaMap(at, IOVA + 3 * PAGE, 2 * PAGE), EEXIST],
@@ -335,6 +339,14 @@ describe('VFIO_IOMMU_GET_INFO', () => {
     expect(seen).toEqual([2, 3, 1, 200]);
     expect(IommuInfo.CAP_OFFSET.get(view)).toBe(24);
   });
+
+  test.each([
+    ['no room for the first members', 16, 8],
+    ['room for the place of the chain that is not there', 24, 16],
+    ['room for a chain that is not there', 4096, 64],
+  ])('says of %s that it is no memory', (_what, argsz, bytes) => {
+    expect(info(argsz, bytes).status).toBe(EFAULT);
+  });
 });
 
 describe('VFIO_UPDATE_VADDR', () => {
@@ -418,8 +430,8 @@ function withArgsz(view: DataView, argsz: number): DataView {
   return view;
 }
 
-function raw(vaddr: number | bigint, iova: bigint, size: bigint): DataView {
-  const view = dmaMap(0, 0, 0);
+function raw(vaddr: number | bigint, iova: bigint, size: bigint, flags = 3): DataView {
+  const view = dmaMap(0, 0, 0, flags);
   view.setBigUint64(8, BigInt(vaddr), true);
   view.setBigUint64(16, iova, true);
   view.setBigUint64(24, size, true);

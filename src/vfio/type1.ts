@@ -39,6 +39,14 @@ export interface UnmapRequest {
   readonly all: boolean;
 }
 
+/** Who wants to know what an unmap request unmaps. */
+export interface UnmapReport {
+  /** Told of the mappings before anything happens to them; an errno stops the request. */
+  prepare(mappings: readonly Mapping[]): Steps<number>;
+  /** Told of each mapping once no access uses it any more. */
+  gone(mapping: Mapping): void;
+}
+
 /** A range of usable I/O virtual addresses; `last` is inclusive. */
 export interface IovaRange {
   readonly start: number;
@@ -143,9 +151,9 @@ export class Type1 {
     return yield* this.exclusively(() => this.#map(request));
   }
 
-  /** VFIO_IOMMU_UNMAP_DMA: bytes unmapped, or -EINVAL. `gone` is told of each mapping once no access uses it any more. */
-  *unmap(request: UnmapRequest, gone?: (mapping: Mapping) => void): Steps<number> {
-    return yield* this.exclusively(() => this.#unmap(request, gone));
+  /** VFIO_IOMMU_UNMAP_DMA: bytes unmapped, -EINVAL, or what `report` answered. */
+  *unmap(request: UnmapRequest, report?: UnmapReport): Steps<number> {
+    return yield* this.exclusively(() => this.#unmap(request, report));
   }
 
   /**
@@ -159,6 +167,11 @@ export class Type1 {
     if (!this.v2) return (mappings[0]?.start ?? iova) < iova ? [] : mappings;
     const cut = !all && mappings.some((mapping) => mapping.start < iova || mapping.end > end);
     return cut ? null : mappings;
+  }
+
+  /** A mapping in the way of a new one, as Linux 6.1 looks for it: the end of a range up to 2^64 is 0, and meets none. */
+  overlapping(iova: number, size: number): Mapping | null {
+    return iova + size === 2 ** 64 ? null : this.io.mappings.first(iova, iova + size);
   }
 
   /** Maps the MSI doorbell for the devices: the I/O virtual address of the doorbell register, or an errno. */
@@ -232,7 +245,7 @@ export class Type1 {
   *#map(request: MapRequest): Steps<number> {
     const { io } = this;
     const { space, vaddr, iova, size, protection } = request;
-    if (io.mappings.first(iova, iova + size) !== null) return Errno.EEXIST;
+    if (this.overlapping(iova, size) !== null) return Errno.EEXIST;
     if (this.#entriesLeft === 0) return Errno.ENOSPC;
     const usable = this.iovaRanges.some((range) => iova >= range.start && iova + size - 1 <= range.last);
     if (!usable) return Errno.EINVAL;
@@ -256,13 +269,15 @@ export class Type1 {
     return Errno.OK;
   }
 
-  *#unmap(request: UnmapRequest, gone?: (mapping: Mapping) => void): Steps<number> {
+  *#unmap(request: UnmapRequest, report?: UnmapReport): Steps<number> {
     const mappings = this.covered(request);
     if (mappings === null) return Errno.EINVAL;
+    const prepared = report === undefined ? Errno.OK : yield* report.prepare(mappings);
+    if (prepared < 0) return prepared;
     let bytes = 0;
     for (const mapping of mappings) {
       yield* this.#remove(mapping);
-      gone?.(mapping);
+      report?.gone(mapping);
       bytes += mapping.size;
     }
     return bytes;

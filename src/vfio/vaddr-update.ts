@@ -26,7 +26,7 @@ export function* invalidateVaddr(type1: Type1, request: UnmapRequest): Steps<num
 export function* setVaddr(type1: Type1, space: AddressSpace, iova: number, size: number, vaddr: number): Steps<number> {
   return yield* type1.exclusively(function* (): Steps<number> {
     const { io } = type1;
-    const mapping = io.mappings.first(iova, iova + size);
+    const mapping = type1.overlapping(iova, size);
     if (mapping === null) return Errno.ENOENT;
     if (!mapping.vaddrInvalid || mapping.iova !== iova || mapping.size !== size) return Errno.EINVAL;
     if (mapping.space !== space) {
