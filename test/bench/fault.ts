@@ -61,9 +61,6 @@ function faultNs(mode: Mode): number {
   return figure();
 }
 
-export async function faultLines(): Promise<Line[]> {
-  return [
-    line('whole page fault, stall', faultNs('stall'), BUDGET_NS),
-    line('whole page fault, PRI', faultNs('pri'), BUDGET_NS),
-  ];
+export function faultLines(mode: 'stall' | 'pri'): Line[] {
+  return [line(`whole page fault, ${mode === 'pri' ? 'PRI' : mode}`, faultNs(mode), BUDGET_NS)];
 }

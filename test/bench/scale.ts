@@ -71,7 +71,7 @@ function exhibitFaultNs(threads: number): number {
   return (clock.now - start) / pages;
 }
 
-function threadLines(): Line[] {
+export function threadLines(): Line[] {
   const latency = costs();
   const alone = threadedFaultNs(1);
   const handler = latency.faultHandler + latency.pageAllocate + latency.pageMap + latency.commandSync;
@@ -138,7 +138,7 @@ function compare(operations: readonly (() => void)[], batch: number, rounds: num
   return best;
 }
 
-function groupLines(): Line[] {
+export function groupLines(): Line[] {
   const sizes = [1, 64, 4096];
   const figures = compare(sizes.map(crowd), 500, 80);
   const [alone = 0] = figures;
@@ -199,7 +199,7 @@ function binarySearches(count: number): () => void {
 const SEARCHES = 2;
 const BESIDE_NS = 10;
 
-function mappingLines(): Line[] {
+export function mappingLines(): Line[] {
   const sizes = [1, 64, 4096, DMA_ENTRY_LIMIT];
   const operations = [...sizes.map(lookUps), ...sizes.map(binarySearches)];
   const figures = compare(operations, 2, 100).map((figure) => figure / LOOK_UPS);
@@ -207,8 +207,4 @@ function mappingLines(): Line[] {
     const search = figures[sizes.length + index] ?? 0;
     return line(`look-up among ${size} mappings`, figures[index] ?? 0, SEARCHES * search + BESIDE_NS);
   });
-}
-
-export async function scaleLines(): Promise<Line[]> {
-  return [...threadLines(), ...groupLines(), ...mappingLines()];
 }

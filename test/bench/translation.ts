@@ -30,6 +30,7 @@ import { type Line, line, nanoseconds } from './measure.ts';
 const LOG2_STREAMS = 10;
 const STREAMS = 2 ** LOG2_STREAMS;
 const EVENT_QUEUE_LOG2 = 10;
+const EVENT_QUEUE_ENTRIES = 2 ** EVENT_QUEUE_LOG2;
 /** Twice what the TLB holds (8192), so that every access in this order misses it. */
 const COLD_PAGES = 2 ** 14;
 const HOT_PAGES = 4096;
@@ -116,7 +117,7 @@ function allocatedBytes(operation: () => void): number {
 }
 
 /** Accesses that fault, and a driver that takes each record out of the queue. */
-async function faultRecord(): Promise<Line> {
+export async function recordLines(): Promise<Line[]> {
   const { smmu, memory, bus } = board(false);
   const registers = new Mmio(bus, SMMU_BASE);
   const access = new Dma(1, 0x7_0000_0000 / 4096, { length: 8 });
@@ -125,7 +126,7 @@ async function faultRecord(): Promise<Line> {
   const run = () => {
     for (let count = 0; count < BATCH; count++) {
       smmu.memory(access);
-      const record = EVENTS + (index % 2 ** EVENT_QUEUE_LOG2) * EVENT_BYTES;
+      const record = EVENTS + (index & (EVENT_QUEUE_ENTRIES - 1)) * EVENT_BYTES;
       if ((memory.read32(record) & 0xff) !== EventType.F_TRANSLATION) missing += 1;
       // A record that is there is not there twice.
       memory.write32(record, 0);
@@ -138,18 +139,33 @@ async function faultRecord(): Promise<Line> {
   const allocated = allocatedBytes(() => {
     for (let batch = 0; batch < 100; batch++) run();
   });
-  return line('fault record written and consumed', measured, RECORD_BUDGET_NS, allocated / (100 * BATCH));
+  return [line('fault record written and consumed', measured, RECORD_BUDGET_NS, allocated / (100 * BATCH))];
 }
 
-export async function translationLines(): Promise<Line[]> {
-  const stage1 = board(false).smmu;
-  const nested = board(true).smmu;
-  const cold = shuffled(COLD_PAGES);
-  return [
-    await translations('translation, cached, 4096 hot pages', stage1, shuffled(HOT_PAGES), 1, 40),
-    await translations('translation, stage 1 walk, configuration cached', stage1, cold, 1, 120),
-    await translations('translation, full miss: STE, CD, 4-level walk', stage1, cold, STREAMS, 300),
-    await translations('translation, nested full miss', nested, cold, STREAMS, 800),
-    await faultRecord(),
-  ];
-}
+export const cachedLines = async (): Promise<Line[]> => [
+  await translations('translation, cached, 4096 hot pages', board(false).smmu, shuffled(HOT_PAGES), 1, 40),
+];
+
+export const walkLines = async (): Promise<Line[]> => [
+  await translations(
+    'translation, stage 1 walk, configuration cached',
+    board(false).smmu,
+    shuffled(COLD_PAGES),
+    1,
+    120,
+  ),
+];
+
+export const fullMissLines = async (): Promise<Line[]> => [
+  await translations(
+    'translation, full miss: STE, CD, 4-level walk',
+    board(false).smmu,
+    shuffled(COLD_PAGES),
+    STREAMS,
+    300,
+  ),
+];
+
+export const nestedLines = async (): Promise<Line[]> => [
+  await translations('translation, nested full miss', board(true).smmu, shuffled(COLD_PAGES), STREAMS, 800),
+];

@@ -1,5 +1,6 @@
 /** ATS translation requests (IHI 0070 §3.9.1.2, §13.6, §13.7): what the endpoint is told, and what is recorded. */
 import { Completion, NO_PASID, type TranslationRequest } from '../../hw/pcie/tlp.ts';
+import { powerOfTwo } from '../../layout/power-of-two.ts';
 import type { Latency } from '../../sim/profile.ts';
 import type { Trace } from '../../sim/trace.ts';
 import { EventType } from '../spec/events.layout.ts';
@@ -144,8 +145,9 @@ export class Ats {
 
   /** Page and size of the answer: the aligned block of 2^sizeBits bytes that both pages lie in. */
   #cover(request: TranslationRequest, page: number, sizeBits: number): void {
-    const pages = 2 ** (sizeBits - 12);
-    request.answer.page = page - (page % pages);
+    const pages = powerOfTwo(sizeBits - 12);
+    // The remainder of a number that may be large is slow.
+    request.answer.page = pages === 1 ? page : page - (page % pages);
     request.answer.pages = pages;
   }
 

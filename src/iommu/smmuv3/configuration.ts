@@ -5,13 +5,14 @@
  */
 import { type Bus, BusStatus } from '../../hw/bus.ts';
 import { CHUNK_OFFSET } from '../../hw/memory.ts';
+import { powerOfTwo } from '../../layout/power-of-two.ts';
 import { L1CD } from '../spec/cd.layout.ts';
 import { EventType } from '../spec/events.layout.ts';
 import { STRTAB_BASE, STRTAB_BASE_CFG } from '../spec/registers.layout.ts';
 import { L1STD, S1Dss, S1Fmt } from '../spec/ste.layout.ts';
 import { type ContextDescriptor, contextCache, contextCircumstances } from './cd.ts';
 import type { Control } from './control.ts';
-import { type Features, outputAddressBits, powerOfTwo } from './features.ts';
+import { type Features, outputAddressBits } from './features.ts';
 import type { RegisterFile } from './register-file.ts';
 import { type StreamConfiguration, streamCache, streamCircumstances } from './ste.ts';
 import type { StructureCache } from './structure-cache.ts';

@@ -100,10 +100,11 @@ export class EventQueue {
     // A stalled transaction without a record is retried later and counts then (§7.2.1).
     if (stall && !this.writable) return;
     counts.produced += 1;
-    if (mergeable && !stall && this.#mergesWithLast()) {
+    const merges = mergeable === true && !stall;
+    if (merges && this.#mergesWithLast()) {
       counts.merged += 1;
     } else {
-      this.#write(mergeable && !stall, elapsedNs);
+      this.#write(merges, elapsedNs);
     }
     this.#settle();
   }
@@ -112,7 +113,7 @@ export class EventQueue {
     const queue = this.#queue;
     const interrupts = this.#interrupts;
     const counts = this.#counts;
-    if (!this.#control.EVENTQEN || interrupts.active(EVENTQ_ABT_ERR)) {
+    if (this.#control.EVENTQEN !== true || interrupts.active(EVENTQ_ABT_ERR)) {
       counts.dropped += 1;
       return;
     }
@@ -131,7 +132,7 @@ export class EventQueue {
     counts.written += 1;
     if (mergeable) this.#remember(index);
     else this.#merges = false;
-    if (this.#logged) this.#log(index);
+    if (this.#logged === true) this.#log(index);
     if (used === 0) interrupts.eventQueue(elapsedNs + this.#options.recordWriteNs);
   }
 

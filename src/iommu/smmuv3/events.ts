@@ -53,8 +53,10 @@ function begin(view: DataView, type: EventType, streamId: number, pasid: number)
 
 /** Attributes of the access after STE overrides; InD is 0 for writes (§7.3). */
 function flagsOf(access: Access): number {
-  if (access.write) return access.privileged ? PNU : 0;
-  return RNW | (access.privileged ? PNU : 0) | (access.instruction ? IND : 0);
+  // Booleans of objects are compared with true, which the engine does in one step.
+  const privileged = access.privileged === true ? PNU : 0;
+  if (access.write === true) return privileged;
+  return RNW | privileged | (access.instruction === true ? IND : 0);
 }
 
 /** The input address, unmodified. */
@@ -93,12 +95,13 @@ export function translationEvent(
   begin(view, type, streamId, pasid);
   input(view, access);
   let flags = flagsOf(access);
-  if (outcome.stage2) flags |= STAGE_2;
+  const stage2 = outcome.stage2 === true;
+  if (stage2) flags |= STAGE_2;
   if (type !== EventType.F_TLB_CONFLICT) flags |= outcome.faultClass << CLASS_SHIFT;
   if (type === EventType.F_PERMISSION && outcome.faultClass === FaultClass.TTD && outcome.ttRnW) flags |= TTRNW;
   view.setInt32(FLAGS, flags, true);
   if (type === EventType.F_WALK_EABT) FetchAddr.set(view, 0, Math.floor(outcome.fetchAddress / FETCH_UNIT));
-  else if (outcome.stage2) IPA.set(view, 0, outcome.ipaPage);
+  else if (stage2) IPA.set(view, 0, outcome.ipaPage);
 }
 
 /** Whether the record in `view` is that of a stalled transaction. */

@@ -68,10 +68,6 @@ const full: Features = {
   STALL_MAX: 256,
 };
 
-/** 2^n for n of 0 to 63: the exponentiation operator costs as much as a look-up of configuration. */
-const POWERS_OF_TWO: readonly number[] = Array.from({ length: 64 }, (_, n) => 2 ** n);
-export const powerOfTwo = (n: number): number => POWERS_OF_TWO[n] ?? 0;
-
 /** Feature sets to start from. */
 export const FEATURE_PRESETS = {
   full,

@@ -45,7 +45,7 @@ export class RegisterFile implements RegisterReader {
   readonly #random: Random | undefined;
   readonly #words: readonly (Word | undefined)[];
   readonly #handlers: (WriteHandler | undefined)[] = new Array(WORDS).fill(undefined);
-  readonly #readMasks = new Uint32Array(WORDS).fill(0xffff_ffff);
+  readonly #readMasks = new Int32Array(WORDS).fill(-1);
   #values: DataView;
 
   constructor(options: RegisterFileOptions) {
@@ -58,7 +58,7 @@ export class RegisterFile implements RegisterReader {
   /** Every word back to its reset value. */
   reset(): void {
     this.#values = this.#resetValues();
-    this.#readMasks.fill(0xffff_ffff);
+    this.#readMasks.fill(-1);
   }
 
   /** The register's value; of a 64-bit register, bits 31:0. */
@@ -120,11 +120,9 @@ export class RegisterFile implements RegisterReader {
 
   /** A read by software. Sizes and alignments that are no register access read as zero (§6.2). */
   read(offset: number, size: AccessSize, data: DataView): void {
-    data.setUint32(0, 0, true);
-    data.setUint32(4, 0, true);
-    if (size < 4 || (offset & (size - 1)) !== 0) return;
-    data.setUint32(0, this.#readWord(wordAt(offset)), true);
-    if (size === 8) data.setUint32(4, this.#readWord(wordAt(offset + 4)), true);
+    const aligned = size >= 4 && (offset & (size - 1)) === 0;
+    data.setInt32(0, aligned ? this.#readWord(wordAt(offset)) : 0, true);
+    if (size === 8) data.setInt32(4, aligned ? this.#readWord(wordAt(offset + 4)) : 0, true);
   }
 
   /** A write by software; what is no register access is ignored (§6.2). A 64-bit access is two 32-bit ones. */
@@ -136,7 +134,7 @@ export class RegisterFile implements RegisterReader {
 
   #readWord(index: number): number {
     if (index < 0 || this.#words[index] === undefined) return 0;
-    return (this.#values.getUint32(index * 4, true) & (this.#readMasks[index] ?? 0)) >>> 0;
+    return this.#values.getInt32(index << 2, true) & (this.#readMasks[index] ?? 0);
   }
 
   #writeWord(index: number, value: number): void {
@@ -148,9 +146,9 @@ export class RegisterFile implements RegisterReader {
       for (const guard of word.guards) if (!guard.open(this)) mask &= ~guard.mask;
     }
     if (mask === 0) return;
-    const previous = this.#values.getUint32(index * 4, true);
+    const previous = this.#values.getUint32(index << 2, true);
     const next = ((previous & ~mask) | (value & mask)) >>> 0;
-    this.#values.setUint32(index * 4, next, true);
+    this.#values.setUint32(index << 2, next, true);
     this.#handlers[index]?.(next, previous);
   }
 

@@ -107,16 +107,18 @@ export class Transactions {
     const access = this.#access;
     access.page = request.page;
     access.offset = request.offset;
-    access.read = !request.write;
-    access.write = request.write;
-    access.instruction = request.execute && !request.write;
+    // Booleans of objects are compared with true, which the engine does in one step.
+    const write = request.write === true;
+    access.read = !write;
+    access.write = write;
+    access.instruction = request.execute === true && !write;
     access.privileged = request.privileged;
     const translated = request.addressType === AddressType.TRANSLATED;
     const verdict = translated
       ? this.#translated(request.requesterId, request.pasid)
       : this.#untranslated(request.requesterId, request.pasid);
     request.latencyNs += this.#cost();
-    if (this.#monitor.active) this.#count(request.requesterId, translated);
+    if (this.#monitor.active === true) this.#count(request.requesterId, translated);
     if (verdict === 0) return this.#perform(request);
     this.#trace.record('smmuv3.fault', request.requesterId, request.page, verdict);
     if (verdict === SILENT) return Completion.COMPLETER_ABORT;
@@ -157,7 +159,7 @@ export class Transactions {
     outcome.hit = false;
     this.#origin = Origin.CONFIGURATION;
     const access = this.#access;
-    if (!this.#control.SMMUEN) {
+    if (this.#control.SMMUEN !== true) {
       configuration.fetches = 0;
       configuration.walkSteps = 0;
       outcome.page = access.page;
@@ -170,15 +172,15 @@ export class Transactions {
       this.#override();
       return event;
     }
-    if (configuration.stream.aborts) return SILENT;
+    if (configuration.stream.aborts === true) return SILENT;
     this.#override();
-    const context = configuration.context;
-    if (!context.stage1Enabled) {
+    const { context } = configuration;
+    if (context.stage1Enabled !== true) {
       if (access.page >= this.#pageLimit) {
         this.#origin = Origin.BYPASS;
         return EventType.F_ADDR_SIZE;
       }
-      if (!context.stage2Enabled) {
+      if (context.stage2Enabled !== true) {
         outcome.page = access.page;
         return 0;
       }
@@ -226,7 +228,7 @@ export class Transactions {
 
   #override(): void {
     const { overrides, PRIVCFG, INSTCFG } = this.#configuration.stream;
-    if (!overrides) return;
+    if (overrides !== true) return;
     const access = this.#access;
     access.privileged = overridePrivilege(access.privileged, PRIVCFG);
     access.instruction = overrideInstruction(access.instruction, INSTCFG, access.write);
@@ -301,11 +303,11 @@ export class Transactions {
     const access = this.#access;
     const outcome = this.#origin === Origin.CONTEXT_FETCH ? configuration.stage2Fault : this.#outcome;
     const configurable = translationRelated(event);
-    const stage2 = outcome.stage2;
+    const stage2 = outcome.stage2 === true;
     const translated = request.addressType === AddressType.TRANSLATED;
     translationEvent(events.view, event, request.requesterId, this.#pasidOf(request), access, outcome);
     // Split-stage ATS excludes S2S=1, so a Translated transaction never stalls.
-    const stalling = configurable && !translated && (stage2 ? stream.S2S : descriptor?.S === true);
+    const stalling = configurable && !translated && (stage2 ? stream.S2S === true : descriptor?.S === true);
     if (stalling) {
       const stag = this.#options.stalls.hold(request, access.privileged, access.instruction, events.writable);
       if (stag >= 0) {
@@ -314,7 +316,7 @@ export class Transactions {
       }
       return Completion.PENDING;
     }
-    const recorded = !configurable || (stage2 ? stream.S2R : descriptor?.R === true);
+    const recorded = !configurable || (stage2 ? stream.S2R === true : descriptor?.R === true);
     if (recorded) events.record(stream.MEV, request.latencyNs);
     const aborts = !configurable || stage2 || descriptor?.A !== false;
     if (aborts) return Completion.COMPLETER_ABORT;

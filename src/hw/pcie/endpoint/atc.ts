@@ -2,7 +2,9 @@
  * Address translation cache of an endpoint (PCIe Base §10.1.3): translations by PASID and page, each for an aligned
  * power of two of pages. Entries live in typed arrays; a look-up allocates nothing.
  */
+
 import { assert } from '../../../assert.ts';
+import { powerOfTwo } from '../../../layout/power-of-two.ts';
 import { NO_PASID, type TranslationCompletion } from '../tlp.ts';
 
 /** What a cached translation allows, as bits. */
@@ -98,7 +100,7 @@ export class TranslationCache {
     const orders = this.#orders;
     for (let index = 0; index < orders.length; index++) {
       const order = orders[index] ?? 0;
-      const from = order === 0 ? page : page - (page % 2 ** order);
+      const from = order === 0 ? page : page - (page % powerOfTwo(order));
       let entry = this.#find(pasid, from, order);
       if (entry < 0 && this.#globals > 0 && pasid !== NO_PASID) entry = this.#find(ANY_PASID, from, order);
       if (entry < 0) continue;
@@ -177,7 +179,7 @@ export class TranslationCache {
     if (!global && pages * this.#orders.length <= this.capacity) {
       // Removal replaces the list of orders; this one stays as it is.
       for (const order of this.#orders) {
-        const step = 2 ** order;
+        const step = powerOfTwo(order);
         for (let from = page - (page % step); from < page + pages; from += step) {
           const entry = this.#find(pasid, from, order);
           if (entry >= 0) this.#remove(entry);
@@ -190,7 +192,7 @@ export class TranslationCache {
       if (this.#live[entry] === 0) continue;
       const from = this.#from[entry] ?? 0;
       const tag = this.#pasid[entry] ?? 0;
-      const meets = from < end && page < from + 2 ** (this.#order[entry] ?? 0);
+      const meets = from < end && page < from + powerOfTwo(this.#order[entry] ?? 0);
       if (meets && (global ? tag !== NO_PASID : tag === pasid)) this.#remove(entry);
     }
   }

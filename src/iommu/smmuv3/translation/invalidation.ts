@@ -124,7 +124,7 @@ export class TlbInvalidation {
   #keyCount(first: number, last: number, sizes: number): number {
     let count = 0;
     for (let left = sizes; left !== 0; left &= left - 1) {
-      const size = 2 ** (31 - Math.clz32(left & -left));
+      const size = (left & -left) >>> 0;
       count += Math.floor(last / size) - Math.floor(first / size) + 1;
     }
     return count;
@@ -141,7 +141,7 @@ export class TlbInvalidation {
   ): void {
     for (let left = tlb.sizes; left !== 0; left &= left - 1) {
       const bit = left & -left;
-      const size = 2 ** (31 - Math.clz32(bit));
+      const size = bit >>> 0;
       for (let page = first - (first % size); page <= last; page += size) {
         const at = tlb.find(page | 0, key | Math.floor(page / TWO_32), tag, bit);
         if (at >= 0 && this.#matchesHint(tlb, range, at, originShift)) tlb.remove(at);
