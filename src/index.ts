@@ -30,13 +30,21 @@ export {
   type TranslationRequest,
   type Upstream,
 } from './hw/pcie/tlp.ts';
-export type { FaultCounters, Machine, MachineCounters, MachineFactory, MachineOptions } from './machine.ts';
+export type {
+  DeviceWrites,
+  FaultCounters,
+  Machine,
+  MachineCounters,
+  MachineFactory,
+  MachineOptions,
+} from './machine.ts';
 export { createPlatform } from './platform.ts';
 export { InputError } from './scenario/input-error.ts';
 export { type ScenarioKey, scenarioKeys } from './scenario/keys.ts';
 export { loadScenario, parseScenario } from './scenario/load.ts';
 export { type Override, parseSet } from './scenario/overrides.ts';
 export {
+  type DirtyLogReport,
   type LatencySummary,
   type OutputReport,
   type RunReport,

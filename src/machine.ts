@@ -35,6 +35,8 @@ export interface Machine {
   readonly latency: Latency;
   readonly logOf: LogOf;
   readonly trace: Trace;
+  /** What the device writes, where the scenario has its dirty log read; else null. */
+  readonly deviceWrites: DeviceWrites | null;
   /** The host process in which the virtual machine runs. */
   readonly process: HostProcess;
   /** The device's IOMMU group: `/dev/vfio/GROUP`. */
@@ -55,6 +57,14 @@ export interface Machine {
    * @throws InvariantViolation
    */
   checkAtRest(): void;
+}
+
+/** What the device wrote, as it saw itself: nothing of it comes from translation tables. */
+export interface DeviceWrites {
+  /** Pages written since this was last called, as the device names them: I/O virtual addresses divided by 4096. */
+  take(): ReadonlySet<number>;
+  /** Accesses that failed: writing was perhaps granted to them, and then nothing written. */
+  readonly failed: number;
 }
 
 /** A board whose memory is a process's: drivers and workloads run on it as on a guest's. */

@@ -8,12 +8,13 @@ import { MSI_DOORBELL } from './hw/interrupts.ts';
 import { VIRT } from './hw/virt-map.ts';
 import type { IommuDevice } from './iommu/core.ts';
 import { SmmuDriver } from './iommu/driver/smmu-driver.ts';
-import type { Machine, MachineCounters, MachineFactory, MachineOptions, SharedBoard } from './machine.ts';
+import type { DeviceWrites, Machine, MachineCounters, MachineFactory, MachineOptions, SharedBoard } from './machine.ts';
 import { HostMemory } from './mm/host-memory.ts';
 import { PciBackend } from './platform/device-backend.ts';
 import { FunctionControl } from './platform/function-control.ts';
 import { ACCELERATOR_DEVFN, Hardware } from './platform/hardware.ts';
 import { HostBoard } from './platform/host-board.ts';
+import { WrittenPages } from './platform/written-pages.ts';
 import { Clock } from './sim/clock.ts';
 import { Invariants } from './sim/invariants.ts';
 import type { LogOf } from './sim/log.ts';
@@ -40,6 +41,7 @@ export class Platform implements Machine {
   readonly groupNumber = GROUP_NUMBER;
   readonly deviceName = DEVICE_NAME;
   readonly trace: Trace;
+  readonly deviceWrites: DeviceWrites | null;
   readonly hardware: Hardware;
   readonly host: HostMemory;
   readonly driver: SmmuDriver;
@@ -61,6 +63,7 @@ export class Platform implements Machine {
     this.latency = latency;
     this.logOf = options.logs(clock);
     this.trace = new Trace(clock, options.traceEntries ?? 0);
+    const written = scenario.vfio.dirtyLog === null || mode === 'sva' ? null : new WrittenPages();
     this.hardware = new Hardware({
       scenario,
       clock,
@@ -70,7 +73,9 @@ export class Platform implements Machine {
       random: new Random(scenario.seed),
       trace: this.trace,
       observe: (page, write) => this.#checkPage(page, write),
+      written: written === null ? null : (page) => written.add(page),
     });
+    this.deviceWrites = written?.of(this.hardware.accelerator.dma) ?? null;
     const { memory, bus, interrupts } = this.hardware;
     this.host = new HostMemory({
       scheduler,

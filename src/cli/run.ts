@@ -10,7 +10,7 @@ import { checkMemory, runScenario } from '../scenario/run.ts';
 import { MODES, type Mode, type Scenario } from '../scenario/schema.ts';
 import { type LogSink, NO_LOGS, openLogSink, parseLevels } from './log.ts';
 import { NO_PROGRESS, terminalProgress } from './progress.ts';
-import { formatBytes, formatTable } from './table.ts';
+import { formatBytes, formatDirtyLogs, formatNs, formatTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
 import { formatTrace, parseTraceEntries } from './trace.ts';
 
@@ -136,6 +136,7 @@ function describe(scenario: Scenario, report: ScenarioReport, input: Uint8Array 
     `${workload.queueDepth} in flight`,
     vfio.premapPages === 1 ? 'no pre-mapping' : `${vfio.premapPages} pages mapped per fault`,
     vfio.residencyLimit === null ? null : `at most ${formatBytes(vfio.residencyLimit)} resident for the device`,
+    vfio.dirtyLog === null ? null : `dirty log read every ${formatNs(vfio.dirtyLog)}`,
     `guest ${formatBytes(guest.memory)}`,
     `${iommu.nested ? 'nested' : `stage ${iommu.stage}`}, ${formatBytes(iommu.granule)} pages`,
     `profile ${scenario.profile}`,
@@ -144,7 +145,7 @@ function describe(scenario: Scenario, report: ScenarioReport, input: Uint8Array 
   const title = scenario.description === '' ? scenario.name : `${scenario.name}: ${scenario.description}`;
   const output = report.runs.find((entry) => entry.output.keyHex !== null)?.output;
   const key = output === undefined ? '' : `\nAES-256-CTR key ${output.keyHex}\n             iv ${output.ivHex}\n`;
-  return `${title}\n${facts.join(', ')}\n\n${formatTable(report)}${key}`;
+  return `${title}\n${facts.join(', ')}\n\n${formatTable(report)}${formatDirtyLogs(report)}${key}`;
 }
 
 const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { RunReport } from '../scenario/report.ts';
-import { formatBytes, formatNs, formatTable } from './table.ts';
+import { formatBytes, formatDirtyLogs, formatNs, formatTable } from './table.ts';
 
 const faulting: RunReport = {
   mode: 'pri',
@@ -12,6 +12,7 @@ const faulting: RunReport = {
   faults: { groups: 1025, pages: 1025, duplicate: 0, stale: 0, upgrade: 0, invalid: 0, failed: 0 },
   retries: { repeated: 0, exhausted: 0 },
   guestFaults: 0,
+  dirtyLog: null,
   faultLatencyNs: { p50: 3450, p99: 10_512.4, max: 11_000 },
   pinnedBytesPeak: 0,
   residentBytesPeak: 4_198_400,
@@ -101,4 +102,13 @@ test.each([
   [2 ** 40, '1 TiB'],
 ])('%i bytes read %s', (bytes, text) => {
   expect(formatBytes(bytes)).toBe(text);
+});
+
+test('what the dirty logs said has a table of its own, where there was one', () => {
+  const logged = { ...faulting, dirtyLog: { rounds: 23, pages: 8388, lastPages: 290 } };
+  const report = { scenario: 's', seed: 1, runs: [still, logged] };
+  expect(formatDirtyLogs(report)).toBe(
+    '\nmode  log read  pages reported  at rest\npri   23 times            8388      290\n',
+  );
+  expect(formatDirtyLogs({ ...report, runs: [still] })).toBe('');
 });

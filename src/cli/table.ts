@@ -43,6 +43,16 @@ export function formatTable(report: ScenarioReport): string {
   return formatColumns(HEAD, report.runs.map(row), aligned);
 }
 
+const DIRTY_HEAD = ['mode', 'log read', 'pages reported', 'at rest'] as const;
+
+/** The table of what the dirty logs said: pages in all readings together, and in the last. Empty where there was none. */
+export function formatDirtyLogs({ runs }: ScenarioReport): string {
+  const rows = runs.flatMap(({ mode, dirtyLog }) =>
+    dirtyLog === null ? [] : [[mode, `${dirtyLog.rounds} times`, String(dirtyLog.pages), String(dirtyLog.lastPages)]],
+  );
+  return rows.length === 0 ? '' : `\n${formatColumns(DIRTY_HEAD, rows, ['left', 'right', 'right', 'right'])}`;
+}
+
 /** Columns under their heads, with a line break at the end. */
 export function formatColumns(
   head: readonly string[],

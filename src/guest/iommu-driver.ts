@@ -97,6 +97,11 @@ export class IommuDriver {
     return address - this.#options.memory.base + IOVA_BASE;
   }
 
+  /** The guest-physical address that the device reaches with one of its own: the inverse of {@link dmaAddress}. */
+  guestAddress(dmaAddress: number): number {
+    return dmaAddress - IOVA_BASE + this.#options.memory.base;
+  }
+
   /** Maps guest memory that the device must never ask for, before it asks for anything: the tables are those of the pool. */
   *keepMapped(address: number, bytes: number): Steps {
     if (this.#options.faulting === 'none') return;

@@ -85,21 +85,29 @@ export class VfioContainer {
     return this.#container;
   }
 
-  /** The first range of I/O virtual addresses that is not for memory: the kernel has interrupts there. @throws VmmError */
-  *reserved(): Steps<{ readonly address: number; readonly bytes: number }> {
+  /** A capability of the IOMMU, and where it is in what VFIO_IOMMU_GET_INFO says; null where there is none. @throws VmmError */
+  *capability(id: number): Steps<{ readonly info: DataView; readonly at: number } | null> {
     const info = new DataView(new ArrayBuffer(INFO_BYTES));
     IommuInfo.ARGSZ.set(info, 0, INFO_BYTES);
     yield* this.#call(this.#container, 'VFIO_IOMMU_GET_INFO', Ioctl.VFIO_IOMMU_GET_INFO, info);
     for (let at = IommuInfo.CAP_OFFSET.get(info); at !== 0; at = InfoCapHeader.NEXT.get(info, at)) {
-      if (InfoCapHeader.ID.get(info, at) !== IommuInfoCap.IOVA_RANGE || CapIovaRange.NR_IOVAS.get(info, at) < 2)
-        continue;
-      const first = at + CapIovaRange.$.byteLength;
-      const second = first + IovaRange.$.byteLength;
-      const address = IovaRange.END_HIGH.get(info, first) * TWO_32 + IovaRange.END_LOW.get(info, first) + 1;
-      const end = IovaRange.START_HIGH.get(info, second) * TWO_32 + IovaRange.START_LOW.get(info, second);
-      return { address, bytes: end - address };
+      if (InfoCapHeader.ID.get(info, at) === id) return { info, at };
     }
-    throw new VmmError('VFIO does not say where interrupts go');
+    return null;
+  }
+
+  /** The first range of I/O virtual addresses that is not for memory: the kernel has interrupts there. @throws VmmError */
+  *reserved(): Steps<{ readonly address: number; readonly bytes: number }> {
+    const found = yield* this.capability(IommuInfoCap.IOVA_RANGE);
+    if (found === null || CapIovaRange.NR_IOVAS.get(found.info, found.at) < 2) {
+      throw new VmmError('VFIO does not say where interrupts go');
+    }
+    const { info, at } = found;
+    const first = at + CapIovaRange.$.byteLength;
+    const second = first + IovaRange.$.byteLength;
+    const address = IovaRange.END_HIGH.get(info, first) * TWO_32 + IovaRange.END_LOW.get(info, first) + 1;
+    const end = IovaRange.START_HIGH.get(info, second) * TWO_32 + IovaRange.START_LOW.get(info, second);
+    return { address, bytes: end - address };
   }
 
   /** Turns faulting on: mappings made afterwards pin nothing. @throws VmmError when the kernel or a device cannot. */

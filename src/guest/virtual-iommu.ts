@@ -75,6 +75,11 @@ export class VirtualIommu {
     this.doorbell = doorbell;
   }
 
+  /** What the guest said that its device must never wait for; null while there is no context. */
+  get fixed(): GuestContext['fixed'] | null {
+    return this.#fixed;
+  }
+
   /** The device translates by the guest's tables from now on. @throws VmmError */
   *attach(context: GuestContext): Steps {
     const { process, descriptor, onDemand } = this.#options;

@@ -5,13 +5,14 @@
 import type { Log } from '../sim/log.ts';
 import type { Steps } from '../sim/task.ts';
 import { GUEST_MSI_DOORBELL, GUEST_RAM_BASE, type GuestAccessSize, type GuestBoard } from './board.ts';
+import { type DirtyLogOptions, DirtyPageLog } from './dirty-page-log.ts';
 import { GuestMemory } from './guest-memory.ts';
 import type { HostProcess } from './host-process.ts';
 import { type FaultSettings, VfioContainer } from './vfio-container.ts';
 import { VfioDevice } from './vfio-device.ts';
 import { VirtualFunction } from './virtual-function.ts';
 import { VirtualIommu } from './virtual-iommu.ts';
-import { succeeded } from './vmm-error.ts';
+import { succeeded, VmmError } from './vmm-error.ts';
 
 export interface VirtualMachineOptions {
   readonly process: HostProcess;
@@ -27,10 +28,17 @@ export interface VirtualMachineOptions {
   readonly log: Log;
 }
 
+/** Guest-physical. */
+export interface GuestRange {
+  readonly address: number;
+  readonly bytes: number;
+}
+
 export class VirtualMachine implements GuestBoard {
   readonly memory: GuestMemory;
   readonly #options: VirtualMachineOptions;
   readonly #interrupts = new Map<number, () => void>();
+  readonly #kept: GuestRange[] = [];
   /** What undoes each step that was taken, the last step last. */
   readonly #undo: (() => Steps)[];
   #function: VirtualFunction | null = null;
@@ -98,6 +106,23 @@ export class VirtualMachine implements GuestBoard {
     const first = Math.floor(address / HOST_PAGE_BYTES_MAX) * HOST_PAGE_BYTES_MAX;
     const end = Math.ceil((address + bytes) / HOST_PAGE_BYTES_MAX) * HOST_PAGE_BYTES_MAX;
     yield* this.#container?.pin(first, end - first) ?? nothing();
+    this.#kept.push({ address: first, bytes: end - first });
+  }
+
+  /** Guest memory that is pinned although the rest may be missing. */
+  get pinned(): readonly GuestRange[] {
+    const tables = this.#options.faults === null ? null : (this.#iommu?.fixed ?? null);
+    return tables === null ? this.#kept : [...this.#kept, tables];
+  }
+
+  /** Logs which pages of guest memory the device writes, until the machine stops at the latest. @throws VmmError */
+  *logDirtyPages(options: DirtyLogOptions): Steps<DirtyPageLog> {
+    const { process, log } = this.#options;
+    const container = this.#container;
+    if (container === null) throw new VmmError('the virtual machine has no device');
+    const dirty = yield* DirtyPageLog.start(options, { process, container, memory: this.memory, log });
+    this.#undo.push(() => dirty.release());
+    return dirty;
   }
 
   *#attachDevice(): Steps {

@@ -3,6 +3,7 @@ import type { Bus } from '../hw/bus.ts';
 import { Accelerator } from '../hw/devices/accelerator.ts';
 import { InterruptController } from '../hw/interrupts.ts';
 import { CHUNK_BYTES, Memory } from '../hw/memory.ts';
+import type { AccessObserver } from '../hw/pcie/endpoint/dma-transfer.ts';
 import { RootComplex } from '../hw/pcie/root-complex.ts';
 import { VIRT } from '../hw/virt-map.ts';
 import { Smmu } from '../iommu/smmuv3/smmu.ts';
@@ -29,6 +30,8 @@ export interface HardwareOptions {
   readonly trace: Trace;
   /** Sees each page that a block transfer (DMA, in the main) touches. */
   readonly observe: PageObserver;
+  /** Told of each page that the accelerator writes, as the write takes effect: an I/O virtual address divided by 4096. */
+  readonly written: ((page: number) => void) | null;
 }
 
 export class Hardware {
@@ -87,11 +90,17 @@ export class Hardware {
       descriptorsInFlight: device.descriptorsInFlight,
       invariants,
       log: logOf('hw'),
-      observe: trace.active
-        ? (page, _translated, write, _pasid, _offset, length) =>
-            trace.record(write ? 'dma.write' : 'dma.read', ACCELERATOR_DEVFN, page, length)
-        : undefined,
+      observe: observer(options),
     });
     this.rootComplex.plug(ACCELERATOR_DEVFN, this.accelerator);
   }
+}
+
+/** Undefined where nobody looks: then an access costs nothing more. */
+function observer({ trace, written }: HardwareOptions): AccessObserver | undefined {
+  if (!trace.active && written === null) return undefined;
+  return (page, _translated, write, _pasid, _offset, length) => {
+    trace.record(write ? 'dma.write' : 'dma.read', ACCELERATOR_DEVFN, page, length);
+    if (write) written?.(page);
+  };
 }

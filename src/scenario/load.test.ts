@@ -37,7 +37,7 @@ describe('a scenario', () => {
   });
 
   test('says sizes with units, durations with units, and no limit as none', () => {
-    const text = `${GOOD}  messageLength: 1.5KiB\nguest: {memory: 0x1000000}\nvfio: {residencyLimit: 1MiB}\nhost: {lockLimit: none}\ntimeLimit: 10ms\n`;
+    const text = `${GOOD}  messageLength: 1.5KiB\nguest: {memory: 0x1000000}\nvfio: {residencyLimit: 1MiB, dirtyLog: 1us}\nhost: {lockLimit: none}\ntimeLimit: 10ms\n`;
     const { workload, guest, vfio, host, timeLimit } = parseScenario(text, 's.yaml');
     expect([workload.messageLength, guest.memory, vfio.residencyLimit, host.lockLimit, timeLimit]).toEqual([
       1536,
@@ -110,6 +110,11 @@ describe('a broken scenario is refused with file, line, key and expectation', ()
       'a negative size',
       `${GOOD}  messageLength: -4KiB\n`,
       's.yaml:3: workload.messageLength: expected a size from 1B to 1GiB (an integer, or with B, KiB, MiB, GiB), found "-4KiB"',
+    ],
+    [
+      'a pause too short',
+      `${GOOD}vfio: {dirtyLog: 999}\n`,
+      's.yaml:3: vfio.dirtyLog: expected none, or a duration of 1us or more such as 500us or 10ms (an integer counts nanoseconds), found 999',
     ],
     [
       'an unknown unit',

@@ -12,6 +12,7 @@ function run(values: Partial<RunReport>): RunReport {
     faults: { groups: 0, pages: 0, duplicate: 0, stale: 0, upgrade: 0, invalid: 0, failed: 0 },
     retries: { repeated: 0, exhausted: 0 },
     guestFaults: 0,
+    dirtyLog: null,
     faultLatencyNs: { p50: 0, p99: 0, max: 0 },
     pinnedBytesPeak: 0,
     residentBytesPeak: 0,

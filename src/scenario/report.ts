@@ -25,12 +25,22 @@ export interface RunReport {
   readonly retries: RetryCounters;
   /** Pages that the guest mapped at its own stage of translation because the device asked for them. */
   readonly guestFaults: number;
+  /** What the dirty log reported; null where it was off. */
+  readonly dirtyLog: DirtyLogReport | null;
   /** From the device's request to the answer, one sample for each group; 0 when there was none. */
   readonly faultLatencyNs: LatencySummary;
   readonly pinnedBytesPeak: number;
   readonly residentBytesPeak: number;
   readonly output: OutputReport;
   readonly invariants: { readonly checked: number; readonly violated: number };
+}
+
+export interface DirtyLogReport {
+  /** How often it was read. */
+  readonly rounds: number;
+  /** Pages of all rounds together, and of the last, with the device stopped. */
+  readonly pages: number;
+  readonly lastPages: number;
 }
 
 export interface LatencySummary {

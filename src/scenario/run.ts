@@ -3,6 +3,7 @@
 import { AssertionError } from '../assert.ts';
 import { AcceleratorDriver } from '../guest/accelerator-driver.ts';
 import type { GuestBoard } from '../guest/board.ts';
+import type { DirtyPageLog } from '../guest/dirty-page-log.ts';
 import { GUEST_PAGE_BYTES, type GuestMemory } from '../guest/guest-memory.ts';
 import { IommuDriver, iommuTableBytes } from '../guest/iommu-driver.ts';
 import type { FaultSettings } from '../guest/vfio-container.ts';
@@ -20,6 +21,7 @@ import { Random } from '../sim/random.ts';
 import type { Steps } from '../sim/task.ts';
 import type { TraceEntry } from '../sim/trace.ts';
 import { IopfMode, PremapPolicyKind } from '../vfio/uapi-extensions.layout.ts';
+import { startDirtyLog } from './dirty-log.ts';
 import { InputError } from './input-error.ts';
 import { formatSize } from './quantity.ts';
 import { machineFigures, type RunReport, throughputMBps } from './report.ts';
@@ -55,6 +57,7 @@ const PREMAP_POLICIES = {
 interface Progress {
   readyNs: number;
   guestFaults: number;
+  dirtyLog: DirtyPageLog | null;
   result: WorkloadResult | null;
   failure: string | null;
 }
@@ -80,7 +83,7 @@ export function runScenario(scenario: Scenario, mode: Mode, options: RunOptions)
     logs: options.logs,
     ...(options.traceEntries === undefined ? {} : { traceEntries: options.traceEntries }),
   });
-  const seen: Progress = { readyNs: 0, guestFaults: 0, result: null, failure: null };
+  const seen: Progress = { readyNs: 0, guestFaults: 0, dirtyLog: null, result: null, failure: null };
   try {
     const { scheduler } = machine;
     const main = scheduler.spawn('vmm', runMachine(scenario, mode, machine, options, seen));
@@ -131,6 +134,7 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
           }),
     });
     seen.readyNs = clock.now - start;
+    if (guest !== null) seen.dirtyLog = yield* startDirtyLog(scenario, mode, machine, guest, iommu);
     seen.result = yield* sec(secOptions(scenario, options.input)).run({
       device,
       memory: board.memory,
@@ -140,6 +144,7 @@ function* runMachine(scenario: Scenario, mode: Mode, machine: Machine, options: 
       ...(options.progress === undefined ? {} : { progress: options.progress }),
     });
     yield* device.stop();
+    if (seen.dirtyLog !== null) yield* seen.dirtyLog.finish();
     if (iommu !== null) yield* iommu.stop();
     seen.guestFaults = iommu?.pages ?? 0;
   } catch (error) {
@@ -211,6 +216,7 @@ function report(mode: Mode, machine: Machine, seen: Progress): RunReport {
     slowdown: null,
     ...machineFigures(machine.counters()),
     guestFaults: seen.guestFaults,
+    dirtyLog: seen.dirtyLog?.figures ?? null,
     output: {
       sha256: result?.output.sha256 ?? null,
       keyHex: result?.output.keyHex ?? null,

@@ -79,6 +79,21 @@ function duration(minimum: number, maximum: number) {
   return parsed(error, durationOf, (ns) => ns >= minimum && ns <= maximum);
 }
 
+/** Shortest pause between things done again and again: less than any of them takes. */
+const INTERVAL_NS_MIN = 1000;
+
+/** A pause between things done again and again, or `none`, which comes out as null. */
+function interval() {
+  const error = `${NONE}, or a duration of 1us or more such as 500us or 10ms (an integer counts nanoseconds)`;
+  return z.unknown().transform((value, context): number | null => {
+    if (value === NONE) return null;
+    const ns = durationOf(value);
+    if (ns !== null && ns >= INTERVAL_NS_MIN && ns <= Number.MAX_SAFE_INTEGER / 2) return ns;
+    context.addIssue({ code: 'custom', message: error });
+    return z.NEVER;
+  });
+}
+
 function section<const T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape, { error: 'a map of keys' });
 }
@@ -164,6 +179,9 @@ const vfio = section({
     .default('workqueue')
     .describe("Where faults are handled: on the thread that reads the IOMMU's queue, or by workers."),
   workers: integer(1, WORKERS_MAX).default(4).describe('Workers of the work queue.'),
+  dirtyLog: interval()
+    .prefault(NONE)
+    .describe('Pause between two readings of the log of pages that the device writes; none: there is no log.'),
 });
 
 const sec = section({

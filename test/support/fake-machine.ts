@@ -38,6 +38,7 @@ export function fakeMachines(options: FakeMachineOptions = {}): MachineFactory {
       latency: latencyOf(profile),
       logOf,
       trace,
+      deviceWrites: null,
       process,
       groupNumber: 5,
       deviceName: '0000:01:00.0',

@@ -25,8 +25,10 @@ const NAMES: Readonly<Record<number, string>> = {
   15213: 'DEVICE_GET_IRQ_INFO',
   15214: 'DEVICE_SET_IRQS',
   15215: 'DEVICE_RESET',
+  15216: 'IOMMU_GET_INFO',
   15217: 'MAP_DMA',
   15218: 'UNMAP_DMA',
+  15221: 'DIRTY_PAGES',
   15222: 'ENABLE_IOPF',
   15305: 'CONFIGURE_IOPF',
 };
@@ -37,6 +39,8 @@ export interface FakeVfioOptions {
   /** Errors by request name, such as `MAP_DMA`. */
   readonly errors?: Readonly<Record<string, number>>;
   readonly operationNs?: number;
+  /** Without it the kernel announces no dirty log. */
+  readonly dirtyLog?: boolean;
 }
 
 export class FakeVfio extends FakeProcess {
@@ -51,6 +55,8 @@ export class FakeVfio extends FakeProcess {
   readonly configWrites: number[] = [];
   mapping: { iova: number; address: number; size: number } | null = null;
   vectors: number[] = [];
+  /** Pages of the mapping, 64 at most, that the next reading of the dirty log reports. */
+  dirty: number[] = [];
   readonly #options: FakeVfioOptions;
   readonly #signals: (() => void)[] = [];
   #head = 0;
@@ -150,6 +156,17 @@ export class FakeVfio extends FakeProcess {
       case 'DEVICE_SET_IRQS':
         this.vectors = Array.from({ length: view.getUint32(16, true) }, (_, n) => view.getInt32(20 + n * 4, true));
         return 0;
+      case 'IOMMU_GET_INFO':
+        view.setUint32(4, 3, true);
+        view.setBigUint64(8, 0x4020_1000n, true);
+        if (this.#options.dirtyLog !== true) return 0;
+        view.setUint32(16, 24, true);
+        view.setUint32(24, 0x0001_0002, true); // the migration capability, version 1, the last
+        view.setBigUint64(40, 0x1000n, true);
+        view.setBigUint64(48, 0x1000_0000n, true);
+        return 0;
+      case 'DIRTY_PAGES':
+        return view.getUint32(4, true) === 4 ? this.#readDirty(long(40)) : 0;
       case 'MAP_DMA':
         this.mapping = { address: long(8), iova: long(16), size: long(24) };
         return 0;
@@ -159,6 +176,14 @@ export class FakeVfio extends FakeProcess {
       default:
         return 0;
     }
+  }
+
+  #readDirty(address: number): number {
+    const bits = new DataView(new ArrayBuffer(8));
+    for (const page of this.dirty) bits.setUint8(page >> 3, bits.getUint8(page >> 3) | (1 << (page & 7)));
+    this.dirty = [];
+    for (const _ of this.store(address, new Uint8Array(bits.buffer))) throw new Error('yield');
+    return 0;
   }
 
   #region(offset: number): DataView {
