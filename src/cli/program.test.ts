@@ -90,6 +90,7 @@ describe('faultline run', () => {
         'pinnedBytesPeak',
         'residentBytesPeak',
         'guestFaults',
+        'dirtyLog',
         'output',
         'invariants',
       ]);
