@@ -55,7 +55,8 @@ export class UserBitmap {
     for (let index = 0; index < this.#runs.length; index += 2) {
       const first = this.#runs[index] ?? 0;
       const status = yield* access(this.#address + first, this.bits.subarray(first, this.#runs[index + 1]));
-      if (status < 0) return status;
+      // Whatever the reason, as for the kernel's own copies.
+      if (status < 0) return Errno.EFAULT;
     }
     return Errno.OK;
   }
