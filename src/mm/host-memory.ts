@@ -12,6 +12,9 @@ import { PageStore } from './page-store.ts';
 import { Reclaimer } from './reclaim.ts';
 import { SwapSpace } from './swap.ts';
 
+/** Callers that hold {@link HostMemory.briefPinPages} at one time hold all of memory. */
+const BRIEF_PIN_SHARE = 16;
+
 export interface HostMemoryOptions {
   readonly scheduler: Scheduler;
   readonly memory: Memory;
@@ -41,6 +44,8 @@ export class HostMemory {
   readonly spaces = new Set<AddressSpace>();
   /** Below this many free frames, who allocates a page reclaims first; the rest is kept for page tables. */
   readonly reserveFrames: number;
+  /** Pages that one caller may hold for a moment, a power of two: several at once leave memory to others. */
+  readonly briefPinPages: number;
   readonly #reclaimer: Reclaimer;
   readonly #page: Uint8Array;
 
@@ -56,6 +61,7 @@ export class HostMemory {
     this.swap = new SwapSpace(options.swapBytes, pageBytes);
     this.pagesChanged = new WaitQueue(scheduler, 'a busy page');
     this.reserveFrames = Math.min(4096, Math.ceil(this.allocator.frameCount / 64));
+    this.briefPinPages = 2 ** Math.floor(Math.log2(Math.max(1, this.allocator.frameCount / BRIEF_PIN_SHARE)));
     this.#page = new Uint8Array(pageBytes);
     this.#reclaimer = new Reclaimer(this);
   }

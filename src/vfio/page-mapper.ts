@@ -31,8 +31,9 @@ export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 export const RETRY = Symbol('retry');
 export type Attempt = Outcome | typeof RETRY;
 
-/** Pages taken from an address space at a time. */
+/** Pages taken from an address space at a time: most of memory is left to others. */
 const CHUNK_PAGES = 512;
+const chunkPages = ({ space }: Mapping): number => Math.min(CHUNK_PAGES, space.host.briefPinPages);
 
 const READ: Acquisition = { write: false, longTerm: false };
 const WRITE: Acquisition = { write: true, longTerm: false };
@@ -97,8 +98,9 @@ export function outcomeOf(errno: number): Outcome {
 
 /** Where the chunk that holds `page` ends: chunks follow the blocks of the address space, so that these stay whole. */
 export function chunkEnd(mapping: Mapping, page: number, end: number): number {
-  const offset = (mapping.vaddrOf(page) / mapping.pageBytes) % CHUNK_PAGES;
-  return Math.min(end, page + CHUNK_PAGES - offset);
+  const chunk = chunkPages(mapping);
+  const offset = (mapping.vaddrOf(page) / mapping.pageBytes) % chunk;
+  return Math.min(end, page + chunk - offset);
 }
 
 export class PageMapper {
@@ -137,7 +139,8 @@ export class PageMapper {
     work.reserved = end - first;
     // The chunk of the page itself goes first, then what follows, then what lies before.
     const centre = page < 0 ? first : page;
-    const head = Math.max(first, chunkEnd(mapping, centre, mapping.pageCount + CHUNK_PAGES) - CHUNK_PAGES);
+    const chunk = chunkPages(mapping);
+    const head = Math.max(first, chunkEnd(mapping, centre, mapping.pageCount + chunk) - chunk);
     let outcome = yield* this.#mapChunk(work, faults, head, chunkEnd(mapping, centre, end));
     const alone = page >= 0 && end - first > 1;
     // Where an extra is what failed, the page by itself may still do.

@@ -123,8 +123,7 @@ test('scarce memory, queues, credits and caches, in any mode, with any log', () 
         iommu: { ...given.iommu, httu: log.httu },
         // Without ATS nothing tells a device that a page is not there.
         device: { ...given.device, ringFaults: mode === 'stall' || log.ringFaults },
-        // One fault that takes all memory of the host leaves none for the bitmap.
-        vfio: { ...given.vfio, premapPages: Math.min(given.vfio.premapPages, 128), dirtyLog: log.interval },
+        vfio: { ...given.vfio, dirtyLog: log.interval },
       };
       expect(run(parseScenario(JSON.stringify(text), 'scarce.yaml'), mode).dirtyLog?.rounds).toBeGreaterThan(0);
     },
