@@ -99,6 +99,15 @@ describe('interrupts', () => {
     expect(board.wires.event).toBe(0);
   });
 
+  test('of records from before the source was enabled never come (§6.3.16)', () => {
+    const board = faulting({}, { profile: 'kunpeng920' });
+    board.write(IRQ_CTRL, 0b011);
+    fault(board, 1);
+    board.write(IRQ_CTRL, 0b111);
+    while (board.clock.fireNext());
+    expect([board.read(EVENTQ_PROD), board.wires.event]).toEqual([1, 0]);
+  });
+
   test('may be messages too; an aborted one is MSI_EVENTQ_ABT_ERR', () => {
     const board = new SmmuBoard();
     board.stage1(8, TABLES);

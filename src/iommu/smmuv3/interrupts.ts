@@ -167,6 +167,8 @@ export class Interrupts {
   }
 
   #notifyLater(source: Source, delayNs: number): void {
+    // What happens before a source is enabled raises nothing, even if it is enabled before the time is over (§6.3.16).
+    if (!source.enabled) return;
     if (delayNs === 0) {
       this.#notify(source);
       return;
