@@ -1,7 +1,8 @@
 /** GATOS: IHI 0070 chapter 9. Results typed as 64-bit words, low half first. */
 import { describe, expect, test } from 'vitest';
-import { CONTEXTS, DATA, SmmuBoard, TABLES } from '../../../test/support/smmu-board.ts';
-import { CR0, GATOS_ADDR, GATOS_CTRL, GATOS_PAR, GATOS_SID } from '../spec/registers.layout.ts';
+import { CONTEXTS, DATA, SmmuBoard, STAGE_2_TABLES, TABLES } from '../../../test/support/smmu-board.ts';
+import { CMDQ_CONS, CR0, GATOS_ADDR, GATOS_CTRL, GATOS_PAR, GATOS_SID } from '../spec/registers.layout.ts';
+import type { FeatureOptions } from './features.ts';
 
 const DATA_PAGE = DATA / 4096;
 const RW = 0x743;
@@ -40,8 +41,8 @@ function stage1Only(cd = {}, ste = {}): SmmuBoard {
   return board;
 }
 
-function nested(): SmmuBoard {
-  const board = new SmmuBoard();
+function nested(features: FeatureOptions = {}): SmmuBoard {
+  const board = new SmmuBoard({ features });
   board.stage1(8, TABLES, {}, { ...board.stage2(), Config: 7 });
   board.identityStage2(CONTEXTS / 4096, 1);
   board.identityStage2(TABLES / 4096, 16);
@@ -153,6 +154,24 @@ describe('faults', () => {
     expect(look(fetch, 8, 0x1234, STAGE_1 | READ)).toEqual(fault(0x09));
   });
 
+  test('a TLB conflict is none of the faults of §9.1.4 that have a REASON, wherever it strikes', () => {
+    const board = nested({ BBML: 0 });
+    // Pages of an IPA block and the block itself, for what is translated and for the stage 1 tables.
+    for (const page of [DATA_PAGE + 0x1_0000, TABLES / 4096]) {
+      expect((look(board, 8, page, STAGE_2 | READ)[0] ?? 1) & 1).toBe(0);
+      const level2 = (board.peek(STAGE_2_TABLES + 8 * Math.floor(page / 2 ** 18), 1)[0] ?? 0) & ~0xfff;
+      const block = page === TABLES / 4096 ? TABLES : DATA;
+      board.poke(level2 + 8 * (Math.floor(page / 512) % 512), block | 0x7fd, 0);
+      look(board, 8, page + 32, STAGE_2 | READ);
+      if (page !== TABLES / 4096) {
+        board.map(TABLES, 0x1301, page, RW);
+        expect(look(board, 8, 0x1301, BOTH | READ)).toEqual(fault(0x20));
+      }
+    }
+    expect(look(board, 8, 0x1234, STAGE_1 | READ)).toEqual(fault(0x20));
+    expect(look(board, 8, 0x1234, BOTH | READ)).toEqual(fault(0x20));
+  });
+
   test('a stage 2 request shows no address', () => {
     expect(look(nested(), 8, 0x7_7777, STAGE_2 | READ)).toEqual(fault(0x10, 3));
     expect(look(nested(), 8, 2 ** 36, STAGE_2 | READ)).toEqual(fault(0x11, 0));
@@ -180,6 +199,22 @@ describe('GATOS_CTRL', () => {
     expect(board.read32(GATOS_SID.offset)).toBe(8);
     board.clock.fireNext();
     expect([board.read(GATOS_CTRL), board.read32(GATOS_PAR.offset)]).toEqual([0, DATA | (3 << 8)]);
+  });
+
+  test('a result owes nothing to what an invalidation removed that completed before it (chapter 9)', () => {
+    const board = new SmmuBoard({ profile: 'kunpeng920' });
+    board.stage1(8, TABLES);
+    board.map(TABLES, 0x1234, DATA_PAGE, RW);
+    board.enable();
+    board.write32(GATOS_SID.offset, 8);
+    board.write32(GATOS_ADDR.offset, 0x0123_4000 | STAGE_1 | READ);
+    board.write(GATOS_CTRL, 1);
+    board.map(TABLES, 0x1234, DATA_PAGE + 1, RW);
+    board.command([0x30, 0, 0, 0], [0x46, 0, 0, 0]);
+    while (board.read(CMDQ_CONS) !== 2) board.clock.fireNext();
+    expect(board.read(GATOS_CTRL)).toBe(1);
+    while (board.read(GATOS_CTRL) === 1) board.clock.fireNext();
+    expect(board.read32(GATOS_PAR.offset)).toBe((DATA + 0x1000) | (3 << 8));
   });
 
   test('SMMUEN=0 ends a look-up with INTERNAL_ERR', () => {

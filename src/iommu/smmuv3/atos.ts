@@ -6,6 +6,7 @@ import { EventType, FaultClass } from '../spec/events.layout.ts';
 import { GATOS_ADDR, GATOS_CTRL, GATOS_PAR, GATOS_PAR_FAULT, GATOS_SID } from '../spec/registers.layout.ts';
 import type { Configuration } from './configuration.ts';
 import { type Features, outputAddressBits, smallestGranuleBits } from './features.ts';
+import type { Pmcg } from './pmcg.ts';
 import type { RegisterFile } from './register-file.ts';
 import { translationRelated } from './transactions.ts';
 import type { TranslationContext } from './translation/context.ts';
@@ -19,6 +20,7 @@ export interface AtosOptions {
   readonly configuration: Configuration;
   readonly translator: Translator;
   readonly latency: Latency;
+  readonly monitor: Pmcg;
 }
 
 /** GATOS_ADDR.TYPE (§9.1.3). */
@@ -61,15 +63,25 @@ export class Atos {
 
   /** GATOS_CTRL.RUN was set: the result is there, and RUN clear, when the look-up's time is over. */
   run(): void {
-    const { clock, latency, configuration } = this.#options;
+    const { clock, latency, configuration, registers, monitor } = this.#options;
     this.#outcome.steps = 0;
     configuration.fetches = 0;
     configuration.walkSteps = 0;
     this.#resolve();
     const steps = this.#outcome.steps + configuration.walkSteps;
+    if (monitor.active) {
+      monitor.countAccesses(registers.field(GATOS_SID, GATOS_SID.STREAMID), configuration.fetches, steps);
+    }
     const costNs = latency.tlbHit + configuration.fetches * latency.configurationFetch + steps * latency.walkStep;
-    if (costNs === 0) this.#publish();
-    else this.#running = clock.after(costNs, () => this.#publish());
+    if (costNs === 0) {
+      this.#publish();
+      return;
+    }
+    // Looked up again at the end: an invalidation that completed meanwhile leaves nothing stale in the result (§9).
+    this.#running = clock.after(costNs, () => {
+      this.#resolve();
+      this.#publish();
+    });
   }
 
   /** SMMUEN went to 0: a look-up under way ends with INTERNAL_ERR (§9.1.1). */
@@ -153,6 +165,8 @@ export class Atos {
   }
 
   #translationFault(event: EventType, type: number, outcome: Outcome): boolean {
+    // One of the faults that name neither stage nor address, but in a request for stage 2 alone (§9.1.4).
+    if (event === EventType.F_TLB_CONFLICT && type !== Type.STAGE_2) return this.#fail(event, Reason.STAGE_1, 0);
     const reason = outcome.stage2 ? (REASONS[outcome.faultClass] ?? Reason.INPUT) : Reason.STAGE_1;
     if (type === Type.STAGE_1 && outcome.stage2) return this.#fail(EventType.F_WALK_EABT, Reason.STAGE_1, 0);
     const shown = type === Type.BOTH && outcome.stage2 && translationRelated(event);

@@ -25,6 +25,7 @@ import type { Configuration } from './configuration.ts';
 import type { Control } from './control.ts';
 import type { Features } from './features.ts';
 import type { PageRequests } from './page-requests.ts';
+import type { Pmcg } from './pmcg.ts';
 import type { Stalls } from './stalls.ts';
 import { StreamWorld } from './translation/context.ts';
 import { AddressRange } from './translation/invalidation.ts';
@@ -39,6 +40,7 @@ export interface CommandsOptions {
   readonly stalls: Stalls;
   readonly invalidations: AtcInvalidations;
   readonly pageRequests: PageRequests;
+  readonly monitor: Pmcg;
 }
 
 /** CMD_ATC_INV.Size that means everything; more is illegal (§4.5.1). */
@@ -118,18 +120,25 @@ export class Commands {
 
   #prefetchConfiguration(view: DataView, at: number): CommandError {
     if (secure(view, at)) return CommandError.ILL;
-    const { control, configuration } = this.#options;
     // Faults of a prefetch are silent (§4.2).
-    if (control.SMMUEN) configuration.find(PREFETCH_CONFIG.StreamID.get(view, at), this.#substream(view, at));
+    if (this.#options.control.SMMUEN) this.#find(PREFETCH_CONFIG.StreamID.get(view, at), view, at);
     return CommandError.NONE;
+  }
+
+  /** The configuration that a prefetch names: 0, or the event that nobody is told of. */
+  #find(streamId: number, view: DataView, at: number): number {
+    const { configuration, monitor } = this.#options;
+    const event = configuration.find(streamId, this.#substream(view, at));
+    if (monitor.active) monitor.countAccesses(streamId, configuration.fetches, configuration.walkSteps);
+    return event;
   }
 
   #prefetchAddresses(view: DataView, at: number): CommandError {
     if (secure(view, at)) return CommandError.ILL;
-    const { control, configuration, translator } = this.#options;
+    const { control, configuration, translator, monitor } = this.#options;
     if (!control.SMMUEN) return CommandError.NONE;
     const streamId = PREFETCH_ADDR.StreamID.get(view, at);
-    if (configuration.find(streamId, this.#substream(view, at)) !== 0) return CommandError.NONE;
+    if (this.#find(streamId, view, at) !== 0) return CommandError.NONE;
     const { context, stream } = configuration;
     if (stream.aborts || !(context.stage1Enabled || context.stage2Enabled)) return CommandError.NONE;
     const first = PREFETCH_ADDR.Addr.get(view, at);
@@ -138,6 +147,7 @@ export class Commands {
     for (let step = 0; step < count && first + step * stride < 2 ** 52; step++) {
       this.#access.page = first + step * stride;
       translator.translate(context, this.#access, this.#outcome);
+      if (monitor.active) monitor.countAccesses(streamId, 0, this.#outcome.steps);
     }
     return CommandError.NONE;
   }

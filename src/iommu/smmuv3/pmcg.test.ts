@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { DATA, Dma, SmmuBoard, TABLES, translationRequest } from '../../../test/support/smmu-board.ts';
 import { AddressType } from '../../hw/pcie/tlp.ts';
 import { PMCG_BYTES } from '../spec/pmcg.layout.ts';
+import { GATOS_ADDR, GATOS_CTRL, GATOS_SID } from '../spec/registers.layout.ts';
 import { Pmcg } from './pmcg.ts';
 
 const PMCG = 0x0907_0000;
@@ -86,6 +87,31 @@ describe('events', () => {
     m.board.smmu.translate(translationRequest(8, 0x1234));
     m.board.smmu.memory(new Dma(8, DATA_PAGE, { addressType: AddressType.TRANSLATED }));
     expect(m.counters).toEqual([0, 2, 1, 1, 4, 2, 1, 1]);
+  });
+
+  test('walks and fetches count whatever they are for: look-ups, prefetches, page requests (§10.3)', () => {
+    const accesses = (act: (board: SmmuBoard) => void): number[] => {
+      const m = new Monitored();
+      m.countAll();
+      act(m.board);
+      return m.counters;
+    };
+    const lookUp = accesses((board) => {
+      board.write32(GATOS_SID.offset, 8);
+      board.write32(GATOS_ADDR.offset, 0x0123_4500);
+      board.write(GATOS_CTRL, 1);
+    });
+    // Four descriptors, STE and CD; neither a transaction nor a miss of one.
+    expect(lookUp).toEqual([0, 0, 0, 0, 4, 2, 0, 0]);
+    const configuration = accesses((board) => board.command([0x01, 8, 0, 0]));
+    expect(configuration).toEqual([0, 0, 0, 0, 0, 2, 0, 0]);
+    const addresses = accesses((board) => board.command([0x02, 8, 0x0123_4000 | 1, 0]));
+    expect(addresses).toEqual([0, 0, 0, 0, 8, 2, 0, 0]);
+    // STE.PPAR of the stream of a request that the queue has no room for.
+    const overflowing = accesses((board) => {
+      for (let n = 0; n < 17; n++) board.pageRequest({ requesterId: 8, pasid: 5 });
+    });
+    expect(overflowing).toEqual([0, 0, 0, 0, 0, 1, 0, 0]);
   });
 
   test('cycles are virtual nanoseconds', () => {
@@ -174,6 +200,35 @@ describe('overflow', () => {
     m.write(0xe50, 0);
     m.write(0xe50, 1);
     expect(m.read(0xe68)).toBe(0);
+  });
+});
+
+describe('a capture by overflow has every counter as it is at that instant (§10.2.1)', () => {
+  /** Counters 0 and 2 count cycles; `overflowing` is one event short of its overflow. */
+  function capturing(overflowing: number): Monitored {
+    const m = new Monitored();
+    m.countAll();
+    m.write(0x400 + 8, SPAN);
+    m.write(0x400 + 4 * overflowing, ((overflowing === 0 ? 0 : overflowing) | SPAN | OVFCAP) >>> 0);
+    m.write(8 * overflowing, overflowing === 0 ? 0xffff_ff00 : 0xffff_ffff);
+    m.write(8 * overflowing + 4, 0xffff);
+    return m;
+  }
+  const shadow = (m: Monitored, n: number): number => m.read(0x600 + 8 * n);
+
+  test('of a cycle counter, another one', () => {
+    const m = capturing(0);
+    m.board.clock.fireNext();
+    expect(m.board.clock.now).toBe(256);
+    expect([shadow(m, 0), shadow(m, 2)]).toEqual([0, 256]);
+  });
+
+  test('of a counter of transactions, the cycles', () => {
+    const m = capturing(1);
+    m.board.clock.advanceTo(700);
+    m.board.smmu.memory(new Dma(8, 0x1234));
+    m.board.clock.advanceTo(900);
+    expect([shadow(m, 0), shadow(m, 1), m.read(0)]).toEqual([700, 0, 900]);
   });
 });
 

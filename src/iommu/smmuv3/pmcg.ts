@@ -101,11 +101,15 @@ export class Pmcg implements MmioDevice {
   /** `times` events of a kind that a StreamID caused. */
   count(event: PmcgEvent, streamId: number, times: number): void {
     const state = this.#state;
+    let overflowed = 0;
     for (let index = 0; index < COUNTERS; index++) {
       if (((state.enabled >>> index) & 1) === 0 || PMCG_EVTYPER0.EVENT.of(state.types[index] ?? 0) !== event) continue;
       // Event 0 belongs to no stream, so no filter applies to it (§10.3).
-      if (event === PmcgEvent.CYCLES || this.#matches(index, streamId)) this.#add(index, times);
+      if (event === PmcgEvent.CYCLES || this.#matches(index, streamId)) overflowed |= this.#add(index, times) << index;
     }
+    // Every counter is right before one of them is captured.
+    for (let index = 0; overflowed >>> index !== 0; index++)
+      if (((overflowed >>> index) & 1) === 1) this.#overflow(index);
   }
 
   /**
@@ -115,10 +119,14 @@ export class Pmcg implements MmioDevice {
   countTranslation(streamId: number, fetches: number, steps: number, missed: boolean): void {
     this.count(PmcgEvent.TRANSACTION, streamId, 1);
     if (missed) this.count(PmcgEvent.TLB_MISS, streamId, 1);
+    if (fetches > 0) this.count(PmcgEvent.CONFIG_CACHE_MISS, streamId, 1);
+    this.countAccesses(streamId, fetches, steps);
+  }
+
+  /** Reads of configuration structures and of descriptors, which count whatever they are for (§10.3). */
+  countAccesses(streamId: number, fetches: number, steps: number): void {
     if (steps > 0) this.count(PmcgEvent.TRANS_TABLE_WALK_ACCESS, streamId, steps);
-    if (fetches === 0) return;
-    this.count(PmcgEvent.CONFIG_CACHE_MISS, streamId, 1);
-    this.count(PmcgEvent.CONFIG_STRUCT_ACCESS, streamId, fetches);
+    if (fetches > 0) this.count(PmcgEvent.CONFIG_STRUCT_ACCESS, streamId, fetches);
   }
 
   readRegister(offset: number, size: AccessSize, data: DataView): BusStatus {
@@ -266,11 +274,12 @@ export class Pmcg implements MmioDevice {
     return ((filter ^ streamId) & ~ignored) === 0;
   }
 
-  #add(index: number, times: number): void {
+  /** 1 if the counter overflowed. */
+  #add(index: number, times: number): number {
     const state = this.#state;
     const sum = (state.values[index] ?? 0) + times;
     state.values[index] = sum % COUNTER_LIMIT;
-    if (sum >= COUNTER_LIMIT) this.#overflow(index);
+    return sum >= COUNTER_LIMIT ? 1 : 0;
   }
 
   /** OVS, capture and interrupt, in the order in which software may see them (§10.2.1). */
@@ -289,6 +298,7 @@ export class Pmcg implements MmioDevice {
   }
 
   #capture(): void {
+    this.#advanceCycles();
     this.#state.shadows.set(this.#state.values);
   }
 

@@ -227,6 +227,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
       stalls,
       invalidations: this.#invalidations,
       pageRequests: this.#pageRequests,
+      monitor,
     });
     this.#commandQueue = new CommandQueue({
       clock,
@@ -241,7 +242,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
       commandNs: latency.commandFetch,
       sendEvent: options.sendEvent ?? (() => {}),
     });
-    this.#atos = new Atos({ clock, features, registers, configuration, translator, latency });
+    this.#atos = new Atos({ clock, features, registers, configuration, translator, latency, monitor });
     this.#connect();
     this.#refresh();
   }
@@ -392,6 +393,7 @@ export class Smmu implements MmioDevice, TranslationAgent {
   #checkPpar(streamId: number): PparCheck {
     const configuration = this.#configuration;
     const event = configuration.findStream(streamId);
+    if (this.pmcg.active) this.pmcg.countAccesses(streamId, configuration.fetches, 0);
     const { stream, fetchAddress } = configuration;
     if (event === 0) return stream.PPAR ? PparCheck.WITH_PASID : PparCheck.WITHOUT_PASID;
     const { REC_CFG_ATS, RECINVSID } = this.#control;
