@@ -127,7 +127,7 @@ export const STAGE_2_START: Readonly<Record<GranuleName, readonly Stage2StartFac
     },
   ],
   '16KB': [
-    { level: 0, T0SZ: [12, 15], concatenated: [] },
+    { level: 0, T0SZ: [12, 16], concatenated: [] },
     {
       level: 1,
       T0SZ: [17, 27],

@@ -63,14 +63,25 @@ const LEVELS = [
   [0xf, 'Write-Back RA WA'],
 ] as const;
 
+/** Reserved values and what they behave as (§5.4 MAIR0, MAIR1); Tagged and XS of PEs are among them. */
+const RESERVED = [
+  [0x01, 0x00, 'Device-nGnRnE'],
+  [0x05, 0x04, 'Device-nGnRE'],
+  [0x0a, 0x08, 'Device-nGRE'],
+  [0x0f, 0x0c, 'Device-GRE'],
+  [0x40, 0x43, 'oNC, inner Write-Through transient RA WA'],
+  [0xa0, 0xa3, 'outer Write-Through RA, inner Write-Through transient RA WA'],
+  [0xf0, 0xf3, 'outer Write-Back, inner Write-Through transient RA WA'],
+] as const;
+
 /** Any Device type and Non-cacheable are Outer Shareable (§13.1.7). */
 const consistent = (ATTR: number, shareability: number): number =>
   ATTR < 0x10 || ATTR === NON_CACHEABLE ? SH.OUTER : shareability;
 
 /** Stage 1 alone, with one attribute in MAIR. */
-function oneStage(b: Bench, attribute: number): void {
+function oneStage(b: Bench, attribute: number, ATTR = attribute): void {
   b.stage1({ cd: { MAIR0: attribute } }).lower.map(VA, PAGE, stage1Leaf(0));
-  finds(b, stage1Of(), PAGE, { ATTR: attribute, SH: consistent(attribute, SH.INNER) });
+  finds(b, stage1Of(), PAGE, { ATTR, SH: consistent(ATTR, SH.INNER) });
 }
 
 const types: Row[] = [
@@ -94,6 +105,17 @@ const types: Row[] = [
           b.commands.sync();
           finds(b, stage1Of(), PAGE, { ATTR: attribute, SH: consistent(attribute, SH.INNER) });
         }
+      },
+      STAGE_1_ALONE,
+    ),
+  ),
+  ...RESERVED.map(([attribute, ATTR, name]) =>
+    atosRow(
+      '5.4',
+      `mair-${attribute}`,
+      `MAIR 0x${attribute.toString(16).padStart(2, '0')}, reserved, behaves as ${name}`,
+      (b) => {
+        oneStage(b, attribute, ATTR);
       },
       STAGE_1_ALONE,
     ),

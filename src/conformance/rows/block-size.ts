@@ -112,6 +112,35 @@ const level2: Row[] = STAGES.flatMap((stage) =>
   }),
 );
 
+/** A write that makes the block dirty walks although the block is cached already: it is entered once, and leaves whole. */
+const dirty: Row[] = STAGES.map((stage) =>
+  row(
+    '3.21.1.3',
+    `dirty-invalidation-${stage}`,
+    `BBML=2, stage ${stage}: after an update of dirty state over overlapping entries an invalidation removes all of them`,
+    (b) => {
+      b.start();
+      const tables = stage === 1 ? b.stage1({ cd: { HA: 1, HD: 1 } }).lower : b.stage2({ ste: { S2HA: 1, S2HD: 1 } });
+      const clean = BIT.DBM | (stage === 1 ? LEAF_1 | BIT.AP2 : LEAF_2 & ~0x80n);
+      const bytes = tables.leafBytes(2);
+      const va = Math.floor(VA / bytes) * bytes;
+      const pa = Math.floor(PAGE / bytes) * bytes;
+      tables.map(va, pa, clean);
+      b.reaches({ va }, pa);
+      tables.map(va, pa, clean, 2);
+      b.reaches({ va: va + 0x2000 }, pa + 0x2000);
+      b.reaches({ va, write: true }, pa);
+      tables.set(va, 2, 0n);
+      const Address = va / 4096;
+      if (stage === 1) b.commands.run('TLBI_NH_VA', { VMID: 0, ASID: 1, Address });
+      else b.commands.run('TLBI_S2_IPA', { VMID: 1, Address });
+      b.commands.sync();
+      b.aborts({ va });
+    },
+    { features: { ...needs('4KB', 2), HTTU: 2 } },
+  ),
+);
+
 const nT: Row[] = STAGES.flatMap((stage) => [
   ...[0, 1, 2].map((BBML) =>
     row(
@@ -250,4 +279,4 @@ const contiguous: Row[] = [1, 2].flatMap((BBML) =>
   ),
 );
 
-export const blockSizeRows: readonly Row[] = [...level2, ...nT, ...conflicts, ...ats, ...contiguous];
+export const blockSizeRows: readonly Row[] = [...level2, ...dirty, ...nT, ...conflicts, ...ats, ...contiguous];

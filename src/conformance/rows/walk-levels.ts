@@ -48,14 +48,16 @@ const stage1Start: Row[] = GRANULES.flatMap((granule) =>
 );
 
 /** What a stage 2 size needs. */
-function stage2Needs(T0SZ: number): FeatureValues {
-  if (T0SZ < 16) return WIDE;
+function stage2Needs(T0SZ: number, isWide: boolean): FeatureValues {
+  if (isWide) return WIDE;
   return T0SZ > 39 ? { ...NARROW, STT: 1 } : NARROW;
 }
 
 function stage2Row(granule: Granule, level: number, T0SZ: number, tablesCount: number): Row {
   const what = tablesCount === 1 ? 'one table' : `${tablesCount} concatenated tables`;
   const title = `stage 2, ${granule}, S2T0SZ=${T0SZ}: level ${level}, ${what}`;
+  // Level 0 of 16 KiB exists with S2DS=1 alone, whatever the size (Table D8-30).
+  const isWide = T0SZ < 16 || (granule === '16KB' && level === 0);
   return row(
     'D8.2',
     `stage-2-${granule}-${level}-${T0SZ}`,
@@ -68,12 +70,12 @@ function stage2Row(granule: Granule, level: number, T0SZ: number, tablesCount: n
         granule,
         inputBits,
         startLevel: level,
-        wide: wide(inputBits),
-        ste: wide(inputBits) ? { S2DS: granule === '64KB' ? 0 : 1, S2SL0_2: extended ? 1 : 0 } : {},
+        wide: isWide,
+        ste: isWide ? { S2DS: granule === '64KB' ? 0 : 1, S2SL0_2: extended ? 1 : 0 } : {},
       });
       ends(b, tables, false);
     },
-    { features: { ...stage2Needs(T0SZ), ...(level === 3 && granule === '4KB' ? { STT: 1 } : {}) } },
+    { features: { ...stage2Needs(T0SZ, isWide), ...(level === 3 && granule === '4KB' ? { STT: 1 } : {}) } },
   );
 }
 

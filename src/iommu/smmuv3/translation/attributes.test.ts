@@ -118,11 +118,20 @@ test('Device and Non-cacheable are Outer Shareable whatever the tables say (§13
   expect(consistentShareability(WB, 1)).toBe(0);
 });
 
-test('MAIR values are output as they are, reserved ones as Device-nGnRnE', () => {
+test('MAIR values are output as they are, reserved ones as §5.4 MAIR0 says', () => {
   for (const attributes of [nGnRnE, nGnRE, nGRE, GRE, NC, WT, WB, 0x77, 0x4f]) {
     expect(normalizeAttributes(attributes)).toBe(attributes);
   }
-  for (const attributes of [0x01, 0x0f, 0xf0, 0x40]) expect(normalizeAttributes(attributes)).toBe(nGnRnE);
+  const reserved = [
+    [0x01, nGnRnE],
+    [0x06, nGnRE],
+    [0x0b, nGRE],
+    [0x0f, GRE],
+    [0x40, 0x43],
+    [0xa0, 0xa3],
+    [0xf0, 0xf3],
+  ] as const;
+  for (const [attributes, meaning] of reserved) expect(normalizeAttributes(attributes)).toBe(meaning);
 });
 
 test('incoming hints: no-allocate and transient win, and only cacheable types have hints (§13.4.2)', () => {

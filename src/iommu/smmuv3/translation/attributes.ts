@@ -1,6 +1,6 @@
 /**
- * Memory attributes in MAIR format and their combination (DDI 0487 D8.6; IHI 0070 §13.1). Encodings that the
- * architecture reserves behave as Device-nGnRnE, as §5.2 has it for STE.MemAttr; it leaves descriptors' open.
+ * Memory attributes in MAIR format and their combination (DDI 0487 D8.6; IHI 0070 §13.1). Reserved MAIR encodings behave
+ * as §5.4 MAIR0 says. Reserved encodings of stage 2 descriptors, which are left open, behave as Device-nGnRnE.
  */
 
 const WRITE_BACK = 0xff;
@@ -34,13 +34,14 @@ function level(back: boolean, from: number): number {
   return (permanent ? 0b1000 : 0) | (back ? 0b0100 : 0) | hints;
 }
 
-/** An attribute without reserved encodings. */
+/** Write-Through, transient, read and write allocate: what the reserved inner level 0 of Normal memory is (§5.4 MAIR0). */
+const RESERVED_INNER = 0b0011;
+
+/** An attribute without reserved encodings: Device ones lose bits 1:0, Tagged and XS are not for an SMMU (§5.4 MAIR0). */
 function normalize(attributes: number): number {
-  if (isDevice(attributes)) return (attributes & 3) === 0 ? attributes : device(0);
-  const outer = attributes >>> 4;
+  if (isDevice(attributes)) return device(attributes >>> 2);
   const inner = attributes & 15;
-  if (inner === 0) return device(0);
-  return (normalizeLevel(outer) << 4) | normalizeLevel(inner);
+  return (normalizeLevel(attributes >>> 4) << 4) | (inner === 0 ? RESERVED_INNER : normalizeLevel(inner));
 }
 
 const normalizeLevel = (value: number): number => (cacheable(value) ? level(writeBack(value), value) : NC);

@@ -130,10 +130,11 @@ export class TableRegion {
     const aligned = outputBits === 52 && alignBits < 6 ? 6 : alignBits;
     this.baseMask = -(1 << aligned);
     this.rebase();
-    // A disabled TTBx has no size: addresses in its half may hit, and fault only when they miss (§5.4 EPD0).
+    // A disabled TTBx has no size: addresses in its half may hit, and fault only when they miss (§5.4 EPD0). No half is
+    // larger than 2^52, and no entry keeps the bits above.
     const pageBits = this.inputBits - 12;
     this.outsideLow = !this.disabled && pageBits < 32 ? -1 << pageBits : 0;
-    this.outsideHigh = this.disabled ? 0 : pageBits > 32 ? 0xfffff & (-1 << (pageBits - 32)) : 0xfffff;
+    this.outsideHigh = this.disabled ? 0xfff00 : pageBits > 32 ? 0xfffff & (-1 << (pageBits - 32)) : 0xfffff;
   }
 
   /** As {@link derive}, when nothing but {@link base} has changed. */

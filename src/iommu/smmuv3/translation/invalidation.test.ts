@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest';
 import {
   ACCESSED,
   bit,
+  DIRTY_MODIFIER,
   NOT_GLOBAL,
+  READ_ONLY,
   type Region,
   S2_NORMAL,
   S2_READ,
@@ -423,6 +425,31 @@ describe('large entries', () => {
     expect(translate(f.translator, context, A)).toMatchObject({ event: 'ok', output: 0x6000n });
   });
 });
+
+test.each([1, 2])(
+  'a block that a write enters again, over a page of it, leaves with one invalidation: stage %i',
+  (stage) => {
+    const f = fixture({ BBML: 2 });
+    const updates = { hardwareAccess: true, hardwareDirty: true };
+    const context =
+      stage === 1
+        ? f.el1(0, 1, { stage1: { ...f.stage1, ...updates } })
+        : contextOf({ stage2Enabled: true, stage2: { ...f.stage2, ...updates } });
+    const region = stage === 1 ? f.region : f.host;
+    const clean = DIRTY_MODIFIER | (stage === 1 ? LEAF | READ_ONLY : S2_LEAF & ~S2_WRITE);
+    f.tables.map(region, A, A, clean);
+    f.fill(context, A);
+    f.tables.map(region, 0n, 0n, clean, 2);
+    f.fill(context, B);
+    const write = translate(f.translator, context, A, { read: false, write: true });
+    expect(write).toMatchObject({ event: 'ok', output: A, hit: false });
+    unmap(f, region, 0n, 2);
+    const range = rangeOf({ world: EL1, asid: 1, page: pageOf(B) });
+    if (stage === 1) f.translator.invalidateAddress(range);
+    else f.translator.invalidateIpa(range);
+    for (const address of [A, B]) expect(f.hits(context, address)).toBe(false);
+  },
+);
 
 test('tries of keys and scans remove the same entries', () => {
   const ranges: Partial<AddressRange>[] = [

@@ -170,6 +170,8 @@ describe('input ranges', () => {
     const closed = contextOf({ stage1Enabled: true, asid: 1, stage1: { ...stage1, lower } });
     expect(translate(translator, closed, 0x1000n)).toMatchObject({ event: 'ok', hit: true });
     expect(translate(translator, closed, 0x2000n)).toMatchObject({ event: 'F_TRANSLATION', steps: 0, hit: false });
+    // Outside of any range, an address does not hit what is cached of another.
+    expect(translate(translator, closed, 0x0010_0000_0000_1000n)).toMatchObject({ event: 'F_TRANSLATION', hit: false });
   });
 
   test('E0PD faults unprivileged accesses, cached or not (§5.4 E0PD0)', () => {

@@ -126,7 +126,7 @@ export class Stage2Translation implements DescriptorAddresses {
         return 0;
       }
       // What is cached of a writable-clean page may be stale: its descriptor is read again (D8.5.2.1, R_SGJBL).
-      tlb.remove(at);
+      tlb.removeAll(low, key, context.vmidTag);
     }
     return this.#translateByWalk(context, low, high, need, mode, faultClass, outcome);
   }

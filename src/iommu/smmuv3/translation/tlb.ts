@@ -166,7 +166,8 @@ export class Tlb {
 
   /**
    * Enters what the range of 2^`pages` pages around `low` maps to; the last four are words of the entry. The caller has
-   * looked for such an entry and found none. When no slot is free, the entry of the next slot in turn makes room.
+   * looked for such an entry and found none, of any size: two of one key would outlive an invalidation that looks for one.
+   * When no slot is free, the entry of the next slot in turn makes room.
    */
   insert(
     low: number,
@@ -225,6 +226,13 @@ export class Tlb {
       this.#used = 0;
       this.#free = END;
       this.#oldest = 0;
+    }
+  }
+
+  /** Removes every entry that answers for page `low` under `key` and `tag`, of whatever size. */
+  removeAll(low: number, key: number, tag: number): void {
+    for (let at = this.find(low, key, tag, this.sizes); at >= 0; at = this.find(low, key, tag, this.sizes)) {
+      this.remove(at);
     }
   }
 

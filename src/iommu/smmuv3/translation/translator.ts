@@ -115,7 +115,7 @@ export class Translator {
     if (lacking !== 0) {
       // What is cached of a writable-clean page may be stale: its descriptor is read again (D8.5.2.1, R_SGJBL).
       if ((lacking & WRITE) !== 0 && (grant & WRITABLE_LATER) !== 0) {
-        tlb.remove(at);
+        this.#forget(context, low, position);
         return this.#walk.translate(context, region, access, low, position, outcome);
       }
       if (!access.isProbe) return this.#permissionFault(at, access, lacking, low, outcome);
@@ -234,6 +234,13 @@ export class Translator {
     outcome.steps = 0;
     outcome.hit = false;
     outcome.RnW = !access.write;
+  }
+
+  /** Removes what answers for a page: at BBML=2 that may be entries of several sizes, and the walk enters one of them anew. */
+  #forget(context: TranslationContext, low: number, position: number): void {
+    const { tlb } = this;
+    tlb.removeAll(low, context.key | position, context.tag);
+    tlb.removeAll(low, context.globalKey | position, context.vmidTag);
   }
 
   #isAmbiguous(context: TranslationContext, at: number, low: number, position: number): boolean {
