@@ -107,6 +107,8 @@ const DEPENDENT: readonly (readonly [FeatureName, (features: Features) => boolea
   ['PTWNNC', (f) => f.S2P === 1],
   ['PRIQS', (f) => f.ATS === 1 && f.PRI === 1],
   ['CD2L', (f) => f.S1P === 1],
+  ['HAD', (f) => f.S1P === 1],
+  ['DS', (f) => f.GRAN4K === 1 || f.GRAN16K === 1],
   ['STALL_MAX', (f) => f.STALL_MODEL !== 0b01],
 ];
 
@@ -176,6 +178,7 @@ function check(f: Features): void {
   assert(f.SSIDSIZE <= 20 && f.CMDQS <= 19 && f.EVENTQS <= 19 && f.PRIQS <= 19, 'SSIDSIZE and queue sizes (§6.3.2)');
   assert(f.OAS <= 6, 'OAS of 56 bits is not modelled');
   assert(f.VAX <= 1 && (f.DS === 0 || f.VAX === 1), 'DS needs VAX of 52 bits, and 56 bits are not modelled');
+  assert((f.OAS < 6 && f.VAX === 0) || f.GRAN64K === 1 || f.DS === 1, '52-bit addresses need GRAN64K or DS (§6.3.6)');
   assert(f.BBML <= 2, 'BBML=0b11 is reserved');
   assert(f.GRAN4K + f.GRAN16K + f.GRAN64K > 0, 'an SMMU has a translation granule');
   assert(f.ArchMinorRev <= 4, 'ArchMinorRev above 4 is reserved');

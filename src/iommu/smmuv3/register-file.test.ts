@@ -54,6 +54,8 @@ describe('identification', () => {
   test('a feature that needs an absent one is not announced', () => {
     const features = featuresOf({ ATS: 0 });
     expect([features.PRI, features.ATSRECERR, features.PRIQS]).toEqual([0, 0, 0]);
+    expect(featuresOf({ S1P: 0 }).HAD).toBe(0);
+    expect(featuresOf({ preset: 'wide', GRAN4K: 0, GRAN16K: 0 }).DS).toBe(0);
   });
 
   test.each([
@@ -61,6 +63,8 @@ describe('identification', () => {
     ['a value wider than its field', { SIDSIZE: 64 }],
     ['a linear table with many streams', { ST_LEVEL: 0, SIDSIZE: 8 }],
     ['no stage at all', { S1P: 0, S2P: 0 }],
+    ['52-bit output addresses that no granule has', { preset: 'minimal', OAS: 6 } as const],
+    ['52-bit virtual addresses that no granule has', { preset: 'minimal', VAX: 1 } as const],
     ['an unknown name', { NOPE: 1 } as object],
   ])('%s is refused at construction', (_name, options) => {
     expect(() => featuresOf(options)).toThrow(AssertionError);
