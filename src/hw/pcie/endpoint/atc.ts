@@ -11,8 +11,11 @@ import { NO_PASID, type TranslationCompletion } from '../tlp.ts';
 export const Permission = { READ: 1, WRITE: 2, EXECUTE: 4, PRIVILEGED: 8 } as const;
 /** Flag beside the permissions: the address must be accessed untranslated (PCIe §10.2.3.4). */
 export const UNTRANSLATED_ONLY = 32;
-/** Permission bits of a translation. */
-export const PERMISSIONS = 15;
+/**
+ * Whether a translation with these flags serves an access that needs these permissions. What is granted to privileged mode
+ * says nothing of the other mode, nor the reverse (PCIe §10.2.3, IHI 0070 §13.7).
+ */
+export const grants = (flags: number, need: number): boolean => (flags & (need | Permission.PRIVILEGED)) === need;
 
 /** Tag of entries that serve every PASID. */
 const ANY_PASID = -2;

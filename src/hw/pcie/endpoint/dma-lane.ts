@@ -92,7 +92,7 @@ export class Lane implements MemoryRequest, PageWait {
   wantsWrite = false;
   /** PASID of the transfer; a translated request itself carries none. */
   space: number = NO_PASID;
-  /** Permission bits that the access needs. */
+  /** Permission bits that the access needs of a translation, which must be for its privilege (see {@link grants}). */
   need = 0;
   /** Bytes of the access, and where it begins in its transfer. */
   bytes = 0;
@@ -151,7 +151,8 @@ export class Lane implements MemoryRequest, PageWait {
     this.need =
       (this.wantsRead ? Permission.READ : 0) |
       (this.wantsWrite ? Permission.WRITE : 0) |
-      (this.execute ? Permission.EXECUTE : 0);
+      (this.execute ? Permission.EXECUTE : 0) |
+      (this.privileged ? Permission.PRIVILEGED : 0);
     this.stale = false;
     this.attempts = 0;
     this.waitSinceNs = -1;

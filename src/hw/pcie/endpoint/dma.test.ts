@@ -505,6 +505,46 @@ describe('PASID', () => {
     ]);
   });
 
+  test('what one privilege was granted is not for the other', () => {
+    const b = bench({ ats: true, pasid: true });
+    b.agent.map(5, true);
+    const translate = b.agent.translate.bind(b.agent);
+    b.agent.translate = (request) => {
+      translate(request);
+      const { answer } = request;
+      answer.privileged = request.privileged;
+      // A page that user code may only read.
+      if (!request.privileged) answer.write = false;
+    };
+    const outcomes = [true, false, true, false].map((privileged) => {
+      const write = b.store(5, 0, new Uint8Array(8), { pasid: 3, privileged });
+      const read = b.load(5, 0, 8, { pasid: 3, privileged });
+      return [write.outcome, read.outcome];
+    });
+    const { DONE, DENIED } = DmaOutcome;
+    expect(outcomes).toEqual([
+      [DONE, DONE],
+      [DENIED, DONE],
+      [DONE, DONE],
+      [DENIED, DONE],
+    ]);
+  });
+
+  test('an access whose page was refused to the other privilege asks for itself', () => {
+    const b = bench({ ats: true, pasid: true }, { agent: { translateNs: 100 } });
+    b.agent.map(5, true);
+    const translate = b.agent.translate.bind(b.agent);
+    b.agent.translate = (request) => {
+      translate(request);
+      request.answer.privileged = request.privileged;
+      if (!request.privileged) request.answer.read = request.answer.write = false;
+    };
+    const user = b.load(5, 0, 8, { pasid: 3 });
+    const privileged = b.load(5, 8, 8, { pasid: 3, privileged: true });
+    b.run();
+    expect([user.outcome, privileged.outcome]).toEqual([DmaOutcome.DENIED, DmaOutcome.DONE]);
+  });
+
   test('the same page of two address spaces is two pages', () => {
     const b = bench({ ats: true, credits: 16, pasid: true }, { linkNs: 100 });
     b.load(5, 0, 8, { pasid: 3 });

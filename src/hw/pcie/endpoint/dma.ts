@@ -12,7 +12,7 @@ import type { AtsCapability } from '../capability/ats.ts';
 import type { PasidCapability } from '../capability/pasid.ts';
 import type { Link } from '../function.ts';
 import { AddressType, Completion, type InvalidateRequest, NO_PASID, ResponseCode, type Upstream } from '../tlp.ts';
-import { flagsOf, PERMISSIONS, type TranslationCache, translatedPage, UNTRANSLATED_ONLY } from './atc.ts';
+import { flagsOf, grants, type TranslationCache, translatedPage, UNTRANSLATED_ONLY } from './atc.ts';
 import { DmaCounters } from './dma-counters.ts';
 import { type Drain, Lane, type LaneOwner, Phase } from './dma-lane.ts';
 import type { DmaEngineOptions } from './dma-options.ts';
@@ -183,7 +183,7 @@ export class DmaEngine implements LaneOwner {
       return;
     }
     const entry = this.#cache.lookup(space, lane.wantedPage);
-    if (entry >= 0 && (this.#cache.flags(entry) & lane.need) === lane.need) {
+    if (entry >= 0 && grants(this.#cache.flags(entry), lane.need)) {
       this.counters.cacheHits += 1;
       if ((this.#cache.flags(entry) & UNTRANSLATED_ONLY) !== 0) this.#accessUntranslated(lane);
       else this.#accessTranslated(lane, this.#cache.translate(entry, lane.wantedPage));
@@ -231,7 +231,7 @@ export class DmaEngine implements LaneOwner {
       return;
     }
     const flags = flagsOf(answer);
-    if ((flags & PERMISSIONS) === 0 || (flags & lane.need) !== lane.need) {
+    if (!grants(flags, lane.need)) {
       this.#wantPage(lane);
       return;
     }
