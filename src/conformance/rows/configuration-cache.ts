@@ -148,6 +148,28 @@ const stes: Row[] = [
   }),
 ];
 
+/** A level 1 descriptor is of the StreamIDs of the SPLIT that it was fetched with (§4.3.1, §6.3.25). */
+const splits: Row[] = [8, 10].map((before) =>
+  row('4.3.1', `split-${before}`, `after SPLIT went from ${before} to 6: no level 1 descriptor of old`, (b) => {
+    b.needs({ SIDSIZE: Math.max(b.feature('SIDSIZE'), 12) });
+    b.start({ split: before, streams: 12 });
+    // Descriptor 1 leads to an array that refuses, then, for other StreamIDs, to one that does not.
+    const last = 2 ** (before + 1) - 1;
+    const old = b.ram.allocate(64 * 2 ** before);
+    b.ram.write64(b.streamTable + 8, BigInt(old) | BigInt(before + 1));
+    b.aborts({ va: PAGE, sid: last });
+    b.events.take();
+    b.control({ SMMUEN: 0 });
+    const array = b.ram.allocate(64 * 64);
+    b.ram.write64(b.streamTable + 8, BigInt(array) | 7n);
+    b.ram.write(array + 5 * 64, encodeSte({ Config: CONFIG.BYPASS }));
+    b.registers.set('STRTAB_BASE_CFG', { SPLIT: 6 });
+    b.control({ SMMUEN: 1 });
+    command(b, 'CFGI_STE', { StreamID: last, Leaf: 0 });
+    b.reaches({ va: PAGE, sid: 64 + 5 }, PAGE);
+  }),
+);
+
 /** Range n covers 2^(n+1) StreamIDs, aligned (§4.3.2). */
 const ranges: Row[] = [
   ...[0, 1, 2, 3, 4, 5].flatMap((Range) => {
@@ -431,4 +453,11 @@ const prefetch: Row[] = [
   ),
 ];
 
-export const configurationCacheRows: readonly Row[] = [...stes, ...ranges, ...cds, ...registers, ...prefetch];
+export const configurationCacheRows: readonly Row[] = [
+  ...stes,
+  ...splits,
+  ...ranges,
+  ...cds,
+  ...registers,
+  ...prefetch,
+];

@@ -96,6 +96,34 @@ const S1DSS = [
   { dss: 0b11, none: 'disabled', zero: 'CD 0' },
 ] as const;
 
+/** Entries of a table of CDs, or of its first level, that S1ContextPtr points to although its bits 5 and up are RES0. */
+const unaligned: Row[] = (
+  [
+    { fmt: 0, max: 2, entries: 4, bytes: CD_BYTES },
+    { fmt: 0, max: 7, entries: 128, bytes: CD_BYTES },
+    { fmt: 1, max: 10, entries: 16, bytes: 8 },
+    { fmt: 2, max: 14, entries: 16, bytes: 8 },
+  ] as const
+).map(({ fmt, max, entries, bytes }) => {
+  const title = `S1Fmt=${fmt}, S1CDMax=${max}: a pointer into the table leads nowhere outside of it`;
+  return row('5.2', `unaligned-fmt-${fmt}-max-${max}`, title, (b) => {
+    b.needs({ SSIDSIZE: Math.max(b.feature('SSIDSIZE'), max), ...(fmt === 0 ? {} : { CD2L: 1 }) });
+    b.start();
+    const pointer = b.ram.allocate(entries * bytes);
+    // What lies behind stays zero: neither a CD nor an L1CD.
+    b.ram.allocate(entries * bytes);
+    const cd = encodeCd(b.cdFields(b.tables().map(VA, PAGE), null));
+    const leaf = fmt === 0 ? 0 : b.ram.allocate(LEAF_CDS[fmt] * CD_BYTES);
+    if (fmt !== 0) b.ram.write(leaf + 5 * CD_BYTES, cd);
+    for (let entry = 0; entry < entries; entry++) {
+      if (fmt === 0) b.ram.write(pointer + entry * bytes, cd);
+      else b.ram.write64(pointer + entry * bytes, BigInt(leaf) | 1n);
+    }
+    b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: pointer / 64 + 1, S1CDMax: max, S1Fmt: fmt });
+    b.reaches({ va: VA, pasid: fmt === 0 ? entries - 1 : (entries - 1) * LEAF_CDS[fmt] + 5 }, PAGE);
+  });
+});
+
 const FMT_NAMES = ['linear', '4 KiB leaves', '64 KiB leaves'] as const;
 
 const substreams: Row[] = FMT_NAMES.flatMap((format, fmt) =>
@@ -258,4 +286,11 @@ const fetches: Row[] = [
   }),
 ];
 
-export const contextTableRows: readonly Row[] = [...selection, ...substreams, ...single, ...level1, ...fetches];
+export const contextTableRows: readonly Row[] = [
+  ...selection,
+  ...unaligned,
+  ...substreams,
+  ...single,
+  ...level1,
+  ...fetches,
+];

@@ -15,6 +15,9 @@ function bypass(b: Bench, sid: number): void {
 const reaches = (b: Bench, sid: number): void => void b.reaches({ va: PAGE, sid }, PAGE);
 const refused = (b: Bench, sid: number): void => b.faults({ va: PAGE, sid }, 'C_BAD_STREAMID');
 
+/** A table of LOG2SIZE=SIDSIZE+1 at the place of the bench's, which is aligned so far. */
+const needsRoom = (b: Bench): void => b.needs({ SIDSIZE: Math.min(b.feature('SIDSIZE'), 19) });
+
 const linear: Row[] = [
   ...[0, 1, 3, 5, 6].flatMap((log2) => [
     row('5.2', `linear-${log2}-last`, `linear table, LOG2SIZE=${log2}: the last StreamID has an STE`, (b) => {
@@ -30,12 +33,28 @@ const linear: Row[] = [
     }),
   ]),
   row('6.3.25', 'log2size-cap', 'a LOG2SIZE above IDR1.SIDSIZE counts as SIDSIZE, and reads back as written', (b) => {
+    needsRoom(b);
+    const streams = b.feature('SIDSIZE') + 1;
     const last = 2 ** b.feature('SIDSIZE') - 1;
-    b.start({ streams: 32 });
+    b.start({ streams });
     bypass(b, last);
     reaches(b, last);
-    equal('LOG2SIZE', b.registers.get('STRTAB_BASE_CFG', 'LOG2SIZE'), 32);
+    equal('LOG2SIZE', b.registers.get('STRTAB_BASE_CFG', 'LOG2SIZE'), streams);
   }),
+  row(
+    '6.3.24',
+    'alignment-beyond-sidsize',
+    'STRTAB_BASE is aligned to LOG2SIZE as it is written, above SIDSIZE too',
+    (b) => {
+      needsRoom(b);
+      const table = b.streamTable;
+      b.streamTable = table + 2 ** b.feature('SIDSIZE') * 64;
+      b.start({ streams: b.feature('SIDSIZE') + 1 });
+      b.streamTable = table;
+      bypass(b, 9);
+      reaches(b, 9);
+    },
+  ),
   row('6.3.24', 'alignment', 'STRTAB_BASE is aligned down to the size of a linear table', (b) => {
     const table = b.streamTable;
     b.streamTable = table + 0x40;
@@ -215,6 +234,22 @@ const shape: Row[] = [
     entry(b, level1(b, 3, 7), 1);
     reaches(b, 3 * 64 + 1);
   }),
+  row(
+    '6.3.24',
+    'level-1-beyond-sidsize',
+    'the first level is aligned to LOG2SIZE as it is written, above SIDSIZE too',
+    (b) => {
+      needsRoom(b);
+      const sidBits = Math.max(b.feature('SIDSIZE'), 10);
+      b.needs({ SIDSIZE: sidBits });
+      const table = b.streamTable;
+      b.streamTable = table + 2 ** (sidBits - 6) * 8;
+      b.start({ split: 6, streams: sidBits + 1 });
+      b.streamTable = table;
+      entry(b, level1(b, 3, 7), 1);
+      reaches(b, 3 * 64 + 1);
+    },
+  ),
   row('7.3.4', 'level-1', 'an abort on the fetch of a level 1 descriptor is F_STE_FETCH, with its address', (b) => {
     b.streamTable = NOWHERE;
     twoLevel(b, 6, 8);

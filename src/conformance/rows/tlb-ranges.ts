@@ -211,6 +211,16 @@ const ranges: Row[] = [
   ),
   row(
     '4.4.1.1',
+    'scale-bit-5',
+    'DS=0: bit 5 of SCALE is RES0; alone, it makes no range: CERROR_ILL',
+    (b) => {
+      b.start();
+      equal('CMDQ_CONS.ERR', b.commands.attempt('TLBI_NH_VA', { TG: 1, SCALE: 32 }), CERROR.ILL);
+    },
+    { features: { RIL: 1, DS: 0 } },
+  ),
+  row(
+    '4.4.1.1',
     'tg-0',
     'TG=0: one address, whatever the granule',
     (b) => {

@@ -266,7 +266,13 @@ export class Commands {
     const level = TLBI_NH_VA.TTL.get(view, at);
     // TTL=1 with 16 KiB counts as 0 where level 1 has no blocks.
     const any = level === 0 || (level === 1 && granule === TG_16K && features.DS === 0);
-    return any && TLBI_NH_VA.NUM.get(view, at) === 0 && TLBI_NH_VA.SCALE.get(view, at) === 0;
+    return any && TLBI_NH_VA.NUM.get(view, at) === 0 && this.#scale(view, at) === 0;
+  }
+
+  /** SCALE, whose bit 5 exists with DS only; values above 39 act as 39 (§4.4.1.1). */
+  #scale(view: DataView, at: number): number {
+    const scale = TLBI_NH_VA.SCALE.get(view, at);
+    return Math.min(this.#options.features.DS === 1 ? scale : scale % 32, 39);
   }
 
   #addressRange(view: DataView, at: number, world: StreamWorld, vmid: number, asid: number): AddressRange {
@@ -279,9 +285,7 @@ export class Commands {
     range.leaf = TLBI_NH_VA.Leaf.get(view, at) === 1;
     range.TG = features.RIL === 1 ? TLBI_NH_VA.TG.get(view, at) : 0;
     range.NUM = TLBI_NH_VA.NUM.get(view, at);
-    // Bit 25 of SCALE exists with DS only; values above 39 act as 39 (§4.4.1.1).
-    const scale = TLBI_NH_VA.SCALE.get(view, at);
-    range.SCALE = Math.min(features.DS === 1 ? scale : scale % 32, 39);
+    range.SCALE = this.#scale(view, at);
     range.TTL = TLBI_NH_VA.TTL.get(view, at);
     return range;
   }

@@ -52,6 +52,8 @@ const contextSlot = (streamId: number, index: number): number => (streamId * 37 
 class Level1Entry {
   streamId = -1;
   index = 0;
+  /** Of a stream table: how many StreamIDs it is for, by the SPLIT that it was fetched with. */
+  streams = 0;
   epoch = 0;
   /** L1STD.Span, or L1CD.V. */
   valid = 0;
@@ -130,17 +132,15 @@ export class Configuration {
     this.#knownStream = NOTHING;
     const registers = this.#registers;
     const shape = registers.get(STRTAB_BASE_CFG);
-    const log2 = Math.min(STRTAB_BASE_CFG.LOG2SIZE.of(shape), this.#features.SIDSIZE);
-    this.#streamCount = 2 ** log2;
+    const log2 = STRTAB_BASE_CFG.LOG2SIZE.of(shape);
+    this.#streamCount = 2 ** Math.min(log2, this.#features.SIDSIZE);
     const twoLevel = STRTAB_BASE_CFG.FMT.of(shape) === 1;
     const split = STRTAB_BASE_CFG.SPLIT.of(shape);
     this.#split = twoLevel ? (split === 8 || split === 10 ? split : 6) : 0;
     this.#leafStreams = 2 ** this.#split;
     const base = registers.field(STRTAB_BASE, STRTAB_BASE.ADDR) * 2 ** STRTAB_BASE.ADDR.lsb;
-    // The base is aligned down to the size of the table, or of its first level.
-    const bytes = twoLevel
-      ? Math.max(64, 2 ** Math.max(log2 - this.#split, 0) * L1_BYTES)
-      : this.#streamCount * STE_BYTES;
+    // The base is aligned down to the size of the table, or of its first level, which SIDSIZE does not limit (§6.3.24).
+    const bytes = twoLevel ? Math.max(64, 2 ** (log2 - this.#split) * L1_BYTES) : 2 ** log2 * STE_BYTES;
     this.#tableBase = base - (base % bytes);
   }
 
@@ -302,11 +302,12 @@ export class Configuration {
     if (this.#split > 0) {
       const index = Math.floor(streamId / this.#leafStreams);
       const entry = this.#streamTables[index & (LEVEL_1_SLOTS - 1)] as Level1Entry;
-      if (entry.streamId < 0 || entry.index !== index) {
+      if (entry.streamId < 0 || entry.index !== index || entry.streams !== this.#leafStreams) {
         const event = this.#fetchLevel1(entry, this.#tableBase + index * L1_BYTES);
         if (event !== 0) return event;
         entry.streamId = index * this.#leafStreams;
         entry.index = index;
+        entry.streams = this.#leafStreams;
       }
       const within = streamId % this.#leafStreams;
       const { valid: span } = entry;
@@ -410,9 +411,8 @@ export class Configuration {
   }
 
   #forgetStreamTables(first: number, count: number): void {
-    const span = this.#leafStreams;
     for (const entry of this.#streamTables) {
-      if (entry.streamId < first + count && entry.streamId + span > first) entry.streamId = -1;
+      if (entry.streamId < first + count && entry.streamId + entry.streams > first) entry.streamId = -1;
     }
   }
 }

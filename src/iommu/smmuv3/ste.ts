@@ -68,6 +68,8 @@ export class StreamConfiguration implements DecodedStructure {
   readonly #features: Features;
   /** V=0, or ILLEGAL for a reason other than its particulars. */
   #illegalKind = true;
+  /** Bits 31:0 of S1ContextPtr that are not RES0: the table is aligned to its size. */
+  #contextMask = -1;
   /** S1ContextPtr and S2TTB are addresses of so many bits, S2VMID a number of so many: 0 where it plays no part. */
   #contextBits = 0;
   #tableBits = 0;
@@ -115,7 +117,7 @@ export class StreamConfiguration implements DecodedStructure {
     const context = this.withoutStage1;
     if (this.stage1) {
       const high = CONTEXT_TABLE.high(words, at);
-      this.contextTable = high * TWO_32 + (CONTEXT_TABLE.low(words, at) >>> 0);
+      this.contextTable = high * TWO_32 + ((CONTEXT_TABLE.low(words, at) & this.#contextMask) >>> 0);
       if (high >>> (this.#contextBits - 32) !== 0) return false;
     }
     if (this.#vmidBits > 0) {
@@ -138,6 +140,7 @@ export class StreamConfiguration implements DecodedStructure {
     this.S1CDMax = substreams;
     this.S1Fmt = substreams > 0 ? STE.S1Fmt.get(view) : S1Fmt.LINEAR;
     if (this.S1Fmt > S1Fmt.TWO_LEVEL_64K) this.S1Fmt = S1Fmt.LINEAR;
+    this.#contextMask = -1 << contextTableBits(this.S1Fmt, substreams);
     this.S1DSS = substreams > 0 ? STE.S1DSS.get(view) : S1Dss.TERMINATE;
     if (this.S1DSS > S1Dss.SUBSTREAM_0) this.S1DSS = S1Dss.TERMINATE;
     // IAS equals OAS without VMSAv8-32, so one size serves PA and IPA (§3.4.3).
@@ -164,6 +167,12 @@ export class StreamConfiguration implements DecodedStructure {
     }
     context.derive();
   }
+}
+
+/** log2 of the bytes of a table of 2^`log2` CDs, or of its first level, which has 64 at least (§5.2 S1Fmt). */
+function contextTableBits(format: number, log2: number): number {
+  if (format === S1Fmt.LINEAR) return log2 + 6;
+  return Math.max(log2 + 3 - (format === S1Fmt.TWO_LEVEL_4K ? 6 : 10), 6);
 }
 
 /** STE.STRW plays no part: no stage 1 or EL2 in the implementation, stage 2 on, or bypass (§5.2.2 IgnoreSTESTRW). */
