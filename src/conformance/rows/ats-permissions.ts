@@ -2,7 +2,7 @@
 import { answers, denied, maps, shown } from '../bench/ats-completion.ts';
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
 import { CONFIG, type SteValues } from '../bench/streams.ts';
-import { BIT, LEAF_1, LEAF_2 } from '../bench/tables.ts';
+import { BIT, LEAF_1, LEAF_2, type Tables } from '../bench/tables.ts';
 import type { TranslateOptions } from '../bench/traffic.ts';
 import { equal, Mismatch, oneOf } from '../check.ts';
 import { GRANTS } from '../facts/ats.ts';
@@ -342,4 +342,40 @@ const flags: Row[] = [
   ),
 ];
 
-export const atsPermissionRows: readonly Row[] = [...permissions, ...granted, ...sizes, ...flags];
+/** A grant of any kind sets AF (§13.7, §3.13.7.1); what a request with NW=1 cannot use may be withheld. */
+function accessedIfGranted(b: Bench, stage2: Tables, ipa: number): void {
+  const completion = shown(b.translate({ va: VA, noWrite: true }));
+  oneOf('completion', completion, ['Success none', 'Success W']);
+  if (completion !== 'Success none') equal('AF', (stage2.get(ipa, 3) & BIT.AF) !== 0n, true);
+}
+
+const grantsAccess: Row[] = [
+  row(
+    '13.7',
+    'write-only-access',
+    'NW=1 to a write-only page of stage 2 with AF=0: nothing is granted, or AF is set',
+    (b) => {
+      b.start();
+      const stage2 = b.stage2({ ste: { ...EATS_FULL, S2HA: 1 } });
+      stage2.map(VA, PAGE, LEAF_2 & ~0x40n & ~BIT.AF);
+      accessedIfGranted(b, stage2, VA);
+    },
+    { features: { ATS: 1, HTTU: 1 } },
+  ),
+  row(
+    '13.7',
+    'never-executed-access',
+    'INSTCFG=Instruction, NW=1 to an execute-never page of stage 2 with AF=0: nothing is granted, or AF is set',
+    (b) => {
+      b.start();
+      const ipa = 0x1_0000_0000;
+      const { lower, stage2 } = b.nested({ ste: { ...EATS_FULL, S2HA: 1, INSTCFG: 0b11 } });
+      lower.map(VA, ipa);
+      stage2.map(ipa, PAGE, (LEAF_2 & ~BIT.AF) | BIT.UXN);
+      accessedIfGranted(b, stage2, ipa);
+    },
+    { features: { ATS: 1, HTTU: 1, ATTR_PERMS_OVR: 1 } },
+  ),
+];
+
+export const atsPermissionRows: readonly Row[] = [...permissions, ...granted, ...sizes, ...flags, ...grantsAccess];

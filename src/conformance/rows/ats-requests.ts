@@ -3,7 +3,7 @@ import { Completion, type TranslationCompletion } from '../../hw/pcie/tlp.ts';
 import { answers, denied, maps } from '../bench/ats-completion.ts';
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
 import { brokenNested, brokenStage1, brokenStage2, CLASSES, IPA, RELATED } from '../bench/broken.ts';
-import { eventName } from '../bench/event-record.ts';
+import { eventField, eventName } from '../bench/event-record.ts';
 import { CONFIG, type SteValues } from '../bench/streams.ts';
 import { BIT, LEAF_1, LEAF_2 } from '../bench/tables.ts';
 import type { TranslateOptions } from '../bench/traffic.ts';
@@ -332,6 +332,28 @@ const errors: Row[] = ERRORS.flatMap(({ name, setUp, start }) =>
   ),
 );
 
+/** CA of a CD fetch through stage 2: its record has the attributes of its own request (§7.3). */
+const attributes: Row[] = [
+  row(
+    '7.3',
+    'ats-cd-walk-privilege',
+    'F_WALK_EABT of the CD fetch of a Translation Request: PnU is that of the request',
+    (b) => {
+      b.needs({ SSIDSIZE: 'positive' });
+      b.start({ REC_CFG_ATS: 1 });
+      const { stage2 } = brokenNested(b, null, 'none', { ...EATS_FULL, S1CDMax: 1, S1DSS: 0b10 });
+      stage2.set(IPA.CD, 2, BigInt(NOWHERE) | 3n);
+      for (const privileged of [true, false, true]) {
+        answers(b, { va: VA, pasid: 1, privileged }, 'CA');
+        const [record] = b.events.take();
+        equal('event', record === undefined ? 'none' : eventName(record), 'F_WALK_EABT');
+        equal('PnU', record === undefined ? -1 : eventField(record, 'PnU'), privileged ? 1 : 0);
+      }
+    },
+    { features: { ATS: 1, ATSRECERR: 1 } },
+  ),
+];
+
 /** Faults of translation: Success with R=W=0 and no record, whatever the fault switches say. */
 const faults: Row[] = [
   ...RELATED.filter((kind) => kind !== 'F_PERMISSION').map((kind) =>
@@ -414,4 +436,4 @@ const faults: Row[] = [
   ),
 ];
 
-export const atsRequestRows: readonly Row[] = [...byConfiguration, ...skipping, ...errors, ...faults];
+export const atsRequestRows: readonly Row[] = [...byConfiguration, ...skipping, ...errors, ...attributes, ...faults];

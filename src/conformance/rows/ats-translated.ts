@@ -267,7 +267,7 @@ const split: Row[] = [
     (b) => {
       b.start({ ATSCHK: 1 });
       const { stage2 } = brokenNested(b, null, 'none', { EATS: 2 });
-      // XN=0b01: executable by unprivileged code alone; a data read does not ask.
+      // XN=0b10: executable by nobody; a data read does not ask.
       stage2.map(IPA.IN, PAGE, LEAF_2 | BIT.UXN);
       b.reaches({ va: IPA.IN, pasid: 1, privileged: true, execute: true, ...TRANSLATED }, PAGE);
     },
@@ -337,6 +337,39 @@ const pasids: Row[] = [
       b.faults({ va: PAGE, pasid: 0, ...TRANSLATED }, 'F_STREAM_DISABLED');
     },
     { features: { ATS: 1, ATSRECERR: 1, PASIDTT: 1 } },
+  ),
+  ...([0, 1] as const).map((PASIDTT) =>
+    row(
+      '7.3.7',
+      `no-pasid-disabled-${PASIDTT}`,
+      `PASIDTT=${PASIDTT}, no PASID, S1DSS=0b00: ${PASIDTT === 0 ? 'passes' : 'F_STREAM_DISABLED'}`,
+      (b) => {
+        b.needs({ SSIDSIZE: 'positive' });
+        b.start({ ATSCHK: 1, REC_CFG_ATS: 1 });
+        b.stage1({ ste: { EATS: 1, S1CDMax: 1, S1DSS: 0b00 } });
+        if (PASIDTT === 1) b.faults({ va: PAGE, ...TRANSLATED }, 'F_STREAM_DISABLED');
+        else b.reaches({ va: PAGE, ...TRANSLATED }, PAGE);
+        b.noEvent();
+      },
+      { features: { ATS: 1, ATSRECERR: 1, PASIDTT } },
+    ),
+  ),
+  row(
+    '3.9.1.3',
+    'split-pasid-attributes',
+    'PASIDTT=1, EATS=0b10: Exe and Priv of the PASID prefix count at stage 2, and stand in the record',
+    (b) => {
+      b.needs({ SSIDSIZE: 'positive' });
+      b.start({ ATSCHK: 1 });
+      const { stage2 } = brokenNested(b, null, 'none', { EATS: 2, S1CDMax: 1 });
+      // XN=0b01: executable by unprivileged code alone.
+      stage2.map(IPA.IN, PAGE, LEAF_2 | BIT.PXN);
+      b.reaches({ va: IPA.IN, pasid: 1, execute: true, ...TRANSLATED }, PAGE);
+      b.reaches({ va: IPA.IN, pasid: 1, privileged: true, ...TRANSLATED }, PAGE);
+      const fields = { ...stage2Fields('IN', IPA.IN), InD: 1, PnU: 1, SSV: 1, SubstreamID: 1 };
+      b.faults({ va: IPA.IN, pasid: 1, execute: true, privileged: true, ...TRANSLATED }, 'F_PERMISSION', fields);
+    },
+    { features: { ...SPLIT, PASIDTT: 1, XNX: 1 } },
   ),
 ];
 

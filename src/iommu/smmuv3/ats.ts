@@ -79,6 +79,14 @@ export class Ats {
     const stream = configuration.stream;
     if (stream.aborts) return Completion.UNSUPPORTED_REQUEST;
     if (stream.EATS === Eats.DISABLED) return this.#forbidden(request);
+    const access = this.#access;
+    access.page = request.page;
+    access.offset = 0;
+    access.read = true;
+    access.write = !request.noWrite;
+    access.instruction = stream.INSTCFG === INSTCFG_INSTRUCTION;
+    access.privileged = overridePrivilege(request.pasid !== NO_PASID && request.privileged, stream.PRIVCFG);
+    access.purpose = Purpose.ATS;
     const event = configuration.findContext(request.pasid);
     if (event !== 0) {
       if (translationRelated(event)) return this.#denied(request);
@@ -93,16 +101,8 @@ export class Ats {
     const { stream, context } = configuration;
     if (!context.stage1Enabled && request.page >= this.#pageLimit) return this.#denied(request);
     if (!context.stage1Enabled && !context.stage2Enabled) return this.#identity(request);
-    const access = this.#access;
-    access.page = request.page;
-    access.offset = 0;
-    access.read = true;
-    access.write = !request.noWrite;
-    access.instruction = stream.INSTCFG === INSTCFG_INSTRUCTION;
-    access.privileged = overridePrivilege(request.pasid !== NO_PASID && request.privileged, stream.PRIVCFG);
-    access.purpose = Purpose.ATS;
     const outcome = this.#outcome;
-    const event = translator.translate(context, access, outcome);
+    const event = translator.translate(context, this.#access, outcome);
     if (event !== 0) {
       if (translationRelated(event)) return this.#denied(request);
       return this.#translationError(request, event);
@@ -127,13 +127,12 @@ export class Ats {
     return Completion.SUCCESS;
   }
 
-  /** §13.7.1, line by line. */
+  /** §13.7.1, line by line, but for W where NW=1. */
   #grant(request: TranslationRequest, outcome: Outcome, instcfg: number): void {
     const { answer } = request;
     const readable = (outcome.permissions & Permission.READ) !== 0;
     const executable = (outcome.permissions & Permission.EXECUTE) !== 0;
     const asked = request.pasid !== NO_PASID && request.execute;
-    answer.write = (outcome.permissions & Permission.WRITE) !== 0;
     if (instcfg === INSTCFG_INSTRUCTION) {
       answer.read = executable;
       answer.execute = asked && executable;
@@ -141,6 +140,9 @@ export class Ats {
       answer.read = readable;
       answer.execute = asked && readable && (instcfg === INSTCFG_DATA || executable);
     }
+    // A request with NW=1 marked the page accessed for its read alone: without that, W would leave AF clear (§13.7).
+    const writable = (outcome.permissions & Permission.WRITE) !== 0;
+    answer.write = writable && (answer.read || !request.noWrite);
   }
 
   /** Page and size of the answer: the aligned block of 2^sizeBits bytes that both pages lie in. */
@@ -188,11 +190,7 @@ export class Ats {
   #translationError(request: TranslationRequest, event: EventType, outcome = this.#outcome): Completion {
     const { events, control, configuration } = this.#options;
     if (control.REC_CFG_ATS) {
-      const access = this.#access;
-      access.page = request.page;
-      access.offset = 0;
-      access.write = !request.noWrite;
-      translationEvent(events.view, event, request.requesterId, request.pasid, access, outcome);
+      translationEvent(events.view, event, request.requesterId, request.pasid, this.#access, outcome);
       events.record(configuration.stream.MEV, request.latencyNs);
     }
     return Completion.COMPLETER_ABORT;
