@@ -1,5 +1,5 @@
 /** A scenario file as YAML: its values, and the line each of them stands on. */
-import { type Document, isMap, isNode, isScalar, LineCounter, parseAllDocuments, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isScalar, LineCounter, parseAllDocuments, parseDocument, visit } from 'yaml';
 import { InputError } from './input-error.ts';
 
 export type Path = readonly (string | number)[];
@@ -29,7 +29,10 @@ export class ScenarioDocument {
     try {
       this.value = this.#document.toJS();
     } catch (error) {
-      throw new InputError(`${file}: not usable YAML: ${(error as Error).message}`);
+      const line = this.#lineOfUnresolvedAlias();
+      throw new InputError(
+        `${file}${line === null ? '' : `:${line}`}: not usable YAML: ${(error as Error).message.split('\n')[0]}`,
+      );
     }
   }
 
@@ -58,6 +61,18 @@ export class ScenarioDocument {
     return start === undefined ? null : this.#lines.linePos(start).line;
   }
 
+  #lineOfUnresolvedAlias(): number | null {
+    let start: number | undefined;
+    visit(this.#document, {
+      Alias: (_key, alias) => {
+        if (alias.resolve(this.#document) !== undefined) return undefined;
+        start = alias.range?.[0];
+        return visit.BREAK;
+      },
+    });
+    return start === undefined ? null : this.#lines.linePos(start).line;
+  }
+
   #explain({ code, message, pos }: YamlProblem, text: string): string {
     const where = `${this.file}:${this.#lines.linePos(pos[0]).line}`;
     if (code === 'DUPLICATE_KEY') {
@@ -65,6 +80,7 @@ export class ScenarioDocument {
       return `${where}: key "${key}" appears twice; expected each key once`;
     }
     if (code === 'MULTIPLE_DOCS') return `${where}: a second YAML document starts here; expected one`;
+    if (message.includes('call stack')) return `${where}: not usable YAML: nested too deeply`;
     return `${where}: not valid YAML: ${message.split('\n')[0]}`;
   }
 }

@@ -7,16 +7,19 @@ import type { Owners, PlainMap } from './overrides.ts';
 
 interface Problem {
   readonly text: string;
-  /** Place in the file; problems of the command line come last. */
+  /** Place in the file; what is missing comes after what is there, problems of the command line come last. */
   readonly line: number;
 }
+
+/** The line of what is missing, which has none: beyond every line of a file. */
+const MISSING_LINE = Number.MAX_SAFE_INTEGER;
 
 /** The first problem in the order of the file, those of the command line last, and how many more there are. */
 export function explain(error: z.ZodError, value: unknown, document: ScenarioDocument, owners: Owners): string {
   const problems = error.issues
     .flatMap((issue) => {
       const at = issue.path as Path;
-      if (issue.code !== 'unrecognized_keys') return [valueProblem(at, issue.message, value, document, owners)];
+      if (issue.code !== 'unrecognized_keys') return [valueProblem(issue, value, document, owners)];
       return issue.keys.map((key) => keyProblem([...at, key], document, owners));
     })
     .filter(({ text }, index, all) => all.findIndex((other) => other.text === text) === index)
@@ -26,10 +29,12 @@ export function explain(error: z.ZodError, value: unknown, document: ScenarioDoc
   return problems.length === 1 ? first.text : `${first.text} (and ${problems.length - 1} more)`;
 }
 
-function valueProblem(at: Path, expected: string, whole: unknown, file: ScenarioDocument, owners: Owners): Problem {
+function valueProblem(issue: z.core.$ZodIssue, whole: unknown, file: ScenarioDocument, owners: Owners): Problem {
+  const at = issue.path as Path;
   const value = at.reduce<unknown>((inner, key) => (inner as PlainMap | undefined)?.[key], whole);
-  const text = `expected ${expected}, found ${describeValue(value)}`;
-  return place(at, at.length === 0 ? text : `${nameOf(at)}: ${text}`, file, owners);
+  const text = `expected ${issue.message}, found ${describeValue(value)}`;
+  const problem = place(at, at.length === 0 ? text : `${nameOf(at)}: ${text}`, file, owners);
+  return value === undefined ? { ...problem, line: Math.max(problem.line, MISSING_LINE) } : problem;
 }
 
 function keyProblem(at: Path, file: ScenarioDocument, owners: Owners): Problem {

@@ -6,10 +6,22 @@ export class InputError extends Error {
 /** How a value is named in "expected ..., found ...". */
 export function describeValue(value: unknown): string {
   if (value === undefined || value === null || value === '') return 'nothing';
-  if (Array.isArray(value)) return 'a list';
+  if (Array.isArray(value)) return describeList(value);
   if (typeof value === 'object') return 'a map';
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
+  return shortened(typeof value === 'string' ? JSON.stringify(value) : String(value));
+}
+
+/** Longest that a found value is shown, in characters. */
+const FOUND_LENGTH = 60;
+
+const shortened = (text: string): string =>
+  text.length <= FOUND_LENGTH ? text : `${text.slice(0, FOUND_LENGTH - 3)}...`;
+
+/** A short list of plain words and numbers is shown as it would be written. */
+function describeList(list: readonly unknown[]): string {
+  if (list.length === 0) return 'an empty list';
+  const plain = list.every((item) => typeof item === 'number' || (typeof item === 'string' && /^[\w.-]+$/.test(item)));
+  return plain && list.length <= FOUND_LENGTH ? shortened(`[${list.join(', ')}]`) : 'a list';
 }
 
 /** The candidate that `word` was probably meant to be: at most a third of its letters differ; null when none is near. */

@@ -126,7 +126,11 @@ describe('a broken scenario is refused with file, line, key and expectation', ()
       `${GOOD}modes: [static, steal]\n`,
       's.yaml:3: modes[1]: expected one of static, stall, pri, sva, found "steal"',
     ],
-    ['a mode twice', `${GOOD}modes: [pri, pri]\n`, 's.yaml:3: modes: expected each mode at most once, found a list'],
+    [
+      'a mode twice',
+      `${GOOD}modes: [pri, pri]\n`,
+      's.yaml:3: modes: expected each mode at most once, found [pri, pri]',
+    ],
     [
       'an unknown profile',
       `${GOOD}profile: slow\n`,
@@ -143,7 +147,9 @@ describe('a broken scenario is refused with file, line, key and expectation', ()
       's.yaml:3: device.ringEntries: expected a power of two from 2 to 32768, found 48',
     ],
     ['a section that is no map', `${GOOD}vfio: 3\n`, 's.yaml:3: vfio: expected a map of keys, found 3'],
-    ['a list', '- a\n- b\n', 's.yaml:1: expected a map of keys, found a list'],
+    ['a list', '- a\n- b\n', 's.yaml:1: expected a map of keys, found [a, b]'],
+    ['a list of lists', '- [a]\n', 's.yaml:1: expected a map of keys, found a list'],
+    ['no modes', `${GOOD}modes: []\n`, 's.yaml:3: modes: expected at least one mode, found an empty list'],
     ['a plain text', 'hello\n', 's.yaml:1: expected a map of keys, found "hello"'],
     ['nothing', '', 's.yaml: the file is empty; expected a map of keys, at least workload'],
     ['a comment only', '# later\n', 's.yaml: the file is empty; expected a map of keys, at least workload'],
@@ -152,11 +158,28 @@ describe('a broken scenario is refused with file, line, key and expectation', ()
     ['two documents', `${GOOD}---\n${GOOD}`, 's.yaml:3: a second YAML document starts here; expected one'],
     ['broken YAML', `${GOOD}  times: [1\n`, /^s\.yaml:[34]: not valid YAML: /],
     ['an unknown tag', `${GOOD}  times: !thing 3\n`, /^s\.yaml:3: not valid YAML: .*!thing/],
-    ['an alias of nothing', `${GOOD}  times: *n\n`, /^s\.yaml(:3)?: not (valid|usable) YAML: /],
+    ['an alias of nothing', `${GOOD}  times: *n\n`, /^s\.yaml:3: not usable YAML: Unresolved alias/],
+    ['lists in lists without end', `a: ${'['.repeat(9000)}`, 's.yaml:1: not usable YAML: nested too deeply'],
+    [
+      'two lines for a name',
+      `${GOOD}name: |\n  a\n  b\n`,
+      /^s\.yaml:3: name: expected one line of text, .* found "a\\nb/,
+    ],
+    ["a terminal's escape in a name", `${GOOD}name: "a\\e[1m"\n`, /^s\.yaml:3: name: expected one line of text, /],
+    [
+      'a name of 201 letters',
+      `${GOOD}name: ${'x'.repeat(201)}\n`,
+      /^s\.yaml:3: name: expected one line of text, at most 200 characters, found /,
+    ],
     [
       'more than the ring takes',
       `${GOOD}  queueDepth: 65\n`,
       's.yaml:3: workload.queueDepth: expected at most device.ringEntries (64), found 65',
+    ],
+    [
+      'a misspelt section, named before what it leaves missing',
+      'seed: 1\nwrkload: {kind: sec}\n',
+      's.yaml:2: unknown key "wrkload"; did you mean "workload"? (and 1 more)',
     ],
     ['two mistakes', `sead: 1\n${GOOD}  times: 0\n`, 's.yaml:1: unknown key "sead"; did you mean "seed"? (and 1 more)'],
   ])('%s', (_what, text, message) => {
@@ -191,6 +214,11 @@ describe('a broken --set is refused in the same words, and names itself', () => 
     ['workload.times', '--set workload.times: expected KEY=VALUE, such as workload.times=10'],
     ['=3', '--set =3: expected KEY=VALUE, such as workload.times=10'],
     ['a..b=3', '--set a..b=3: expected KEY=VALUE, such as workload.times=10'],
+    [
+      'device.ringEntries=1',
+      '--set device.ringEntries=1: device.ringEntries: expected a power of two from 2 to 32768, found 1',
+    ],
+    ['modes=[pri, pri]', '--set modes=[pri, pri]: modes: expected each mode at most once, found [pri, pri]'],
     ['seed=[1', '--set seed=[1: the value is not valid YAML'],
   ])('%s', (set, message) => {
     expect(refusal(`${GOOD}seed: 3\n`, set)).toBe(message);
@@ -219,6 +247,10 @@ describe('a file that cannot be read is named with the reason', () => {
     const file = path.join(folder.path, 'garbage.yaml');
     writeFileSync(file, content);
     expect(messageOf(() => loadScenario(file))).toBe(`${file}: not a text file; expected YAML`);
+  });
+
+  test('no name', () => {
+    expect(messageOf(() => loadScenario(''))).toBe('expected the name of a file, found nothing');
   });
 
   test('a device is no file', () => {

@@ -30,6 +30,8 @@ export function reasonOf(error: unknown): string {
 export function readWhole(file: string, label: string, limitBytes: number): Buffer {
   let descriptor: number | null = null;
   try {
+    if (file === '')
+      throw new InputError(`${label === '' ? '' : `${label}: `}expected the name of a file, found nothing`);
     if (file.includes('\0')) throw new InputError(`${label}: no such file`);
     descriptor = openSync(file, 'r');
     const status = fstatSync(descriptor);

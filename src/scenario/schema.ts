@@ -21,20 +21,33 @@ const GiB = 2 ** 30;
 /** Largest message: a descriptor's LENGTH could say more, but a source and a destination must fit beside it. */
 export const MESSAGE_BYTES_MAX = GiB;
 
+const LINE_CHARACTERS_MAX = 200;
+
 const NONE = 'none';
 
 function integer(minimum: number, maximum: number) {
   const error = `an integer from ${minimum} to ${maximum}`;
-  return z.int({ error }).min(minimum, { error }).max(maximum, { error });
+  return z.int({ error }).min(minimum, { error, abort: true }).max(maximum, { error, abort: true });
 }
 
 function powerOfTwo(minimum: number, maximum: number) {
   const error = `a power of two from ${minimum} to ${maximum}`;
   return z
     .int({ error })
-    .min(minimum, { error })
-    .max(maximum, { error })
-    .refine((value) => Number.isInteger(Math.log2(value)), { error });
+    .min(minimum, { error, abort: true })
+    .max(maximum, { error, abort: true })
+    .refine((value) => Number.isInteger(Math.log2(value)), { error, abort: true });
+}
+
+/** Text for a heading: no line break or other control character. */
+function line(minimum: number) {
+  const error = `one line of text, at most ${LINE_CHARACTERS_MAX} characters`;
+  const rules = { error, abort: true };
+  return z
+    .string({ error })
+    .min(minimum, rules)
+    .max(LINE_CHARACTERS_MAX, rules)
+    .regex(/^\P{Cc}*$/u, rules);
 }
 
 function oneOf<const T extends readonly [string, ...string[]]>(names: T) {
@@ -196,13 +209,8 @@ const sec = section({
 });
 
 export const ScenarioSchema = section({
-  name: z
-    .string({ error: 'a text' })
-    .min(1, { error: 'a text' })
-    .max(200, { error: 'a short text' })
-    .optional()
-    .describe("Name in reports; the file's when left out."),
-  description: z.string({ error: 'a text' }).default('').describe('One line for people.'),
+  name: line(1).optional().describe("Name in reports; the file's when left out."),
+  description: line(0).default('').describe('What the scenario shows; the title of the report says it.'),
   seed: integer(0, Number.MAX_SAFE_INTEGER).default(1).describe('Where all chance comes from; also `--seed`.'),
   profile: oneOf(Object.keys(PROFILES) as [string, ...string[]])
     .default('kunpeng920')
