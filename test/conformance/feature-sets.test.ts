@@ -11,6 +11,8 @@ test.each<[name: string, preset: string, changes: FeatureValues, passed: number]
   ['minimal', 'minimal', {}, 800],
   ['stage 2 alone', 'full', { S1P: 0 }, 1200],
   ['stage 1 alone, no ATS, no stalls', 'full', { S2P: 0, ATS: 0, STALL_MODEL: 1 }, 1300],
+  ['small queues, few streams', 'full', { CMDQS: 3, EVENTQS: 3, PRIQS: 3, SIDSIZE: 4 }, 2300],
+  ['single entries, one stream', 'full', { CMDQS: 0, EVENTQS: 0, PRIQS: 0, SIDSIZE: 0 }, 200],
   ['faults that always stall', 'full', { STALL_MODEL: 2 }, 2000],
   ['64 KiB granules, big-endian tables', 'full', { GRAN4K: 0, GRAN16K: 0, TTENDIAN: 3 }, 900],
   [

@@ -13,6 +13,8 @@ import { System } from './system.ts';
 /** Longer than any step of the SMMU, shorter than an ATC invalidation may take. */
 const STEP_NS = 10_000;
 const QUEUE_LOG2 = 4;
+/** What a row that gives no size may count on. */
+const LEAST_QUEUE_LOG2 = 3;
 const STREAMS_LOG2 = 6;
 
 type Bit = 0 | 1;
@@ -29,7 +31,7 @@ export interface StartOptions {
   readonly RECINVSID?: Bit;
   readonly REC_CFG_ATS?: Bit;
   readonly E2H?: Bit;
-  /** log2 of queue entries: 4 unless given. */
+  /** log2 of queue entries: 4, or 3 where that is the largest, unless given. */
   readonly commands?: number;
   readonly events?: number;
   readonly pages?: number;
@@ -149,15 +151,19 @@ export class Machine {
 
   #queues(options: StartOptions, pri: boolean): void {
     const { registers } = this;
-    this.#queue(this.commands, 'CMDQ', PLACE.commandQueue, options.commands ?? QUEUE_LOG2);
-    this.#queue(this.events, 'EVENTQ', PLACE.eventQueue, options.events ?? QUEUE_LOG2);
-    if (pri) this.#queue(this.pages, 'PRIQ', PLACE.pageQueue, options.pages ?? QUEUE_LOG2);
+    this.#queue(this.commands, 'CMDQ', PLACE.commandQueue, options.commands);
+    this.#queue(this.events, 'EVENTQ', PLACE.eventQueue, options.events);
+    if (pri) this.#queue(this.pages, 'PRIQ', PLACE.pageQueue, options.pages);
     else if (options.pages !== undefined) this.needs({ PRI: 1 });
     if (pri) registers.write('PRIQ_IRQ_CFG2', 0);
     for (const source of ['GERROR', 'EVENTQ', ...(pri ? ['PRIQ'] : [])]) registers.write(`${source}_IRQ_CFG0`, 0);
   }
 
-  #queue(port: { base: number; log2: number }, name: 'CMDQ' | 'EVENTQ' | 'PRIQ', base: number, log2: number): void {
+  #queue(port: CommandPort | RecordPort, name: 'CMDQ' | 'EVENTQ' | 'PRIQ', base: number, given?: number): void {
+    const largest = this.feature(`${name}S`);
+    const least = given ?? LEAST_QUEUE_LOG2;
+    if (largest < least) throw new NotAnnounced(`${name}S of at least ${least}`);
+    const log2 = given ?? Math.min(QUEUE_LOG2, largest);
     port.base = base;
     port.log2 = log2;
     this.registers.write(`${name}_BASE`, base + log2);

@@ -73,10 +73,10 @@ const recording: Row[] = [
     'size-cap',
     'a LOG2SIZE above IDR1.EVENTQS counts as EVENTQS, and reads back as written',
     (b) => {
-      b.start({ events: 19 });
+      b.start({ EVENTQEN: 0 });
+      b.registers.write('EVENTQ_BASE', b.events.base + 19);
       equal('LOG2SIZE', b.registers.get('EVENTQ_BASE', 'LOG2SIZE'), 19);
       const log2 = b.feature('EVENTQS');
-      b.control({ EVENTQEN: 0 });
       b.registers.write('EVENTQ_PROD', 2 ** log2 - 1);
       b.registers.write('EVENTQ_CONS', 2 ** log2 - 1);
       b.control({ EVENTQEN: 1 });
@@ -251,6 +251,7 @@ const merging: Row[] = [
     'stalls',
     'STE.MEV=1: stall records are never merged',
     (b) => {
+      holds(b, 2);
       b.start();
       b.stage1({ cd: { S: 1 }, ste: { MEV: 1 } });
       b.stalls({ va: VA });
