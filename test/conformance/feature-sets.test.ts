@@ -14,6 +14,7 @@ test.each<[name: string, preset: string, changes: FeatureValues, passed: number]
   ['small queues, few streams', 'full', { CMDQS: 3, EVENTQS: 3, PRIQS: 3, SIDSIZE: 4 }, 2300],
   ['single entries, one stream', 'full', { CMDQS: 0, EVENTQS: 0, PRIQS: 0, SIDSIZE: 0 }, 200],
   ['faults that always stall', 'full', { STALL_MODEL: 2 }, 2000],
+  ['one stall at a time', 'full', { STALL_MAX: 1 }, 2400],
   ['64 KiB granules, big-endian tables', 'full', { GRAN4K: 0, GRAN16K: 0, TTENDIAN: 3 }, 900],
   [
     '32-bit addresses, no update of flags, small identifiers',

@@ -1,5 +1,5 @@
 /** Stalled transactions: streams that stall, tags, answers. */
-import { equal, Mismatch } from '../check.ts';
+import { equal, Mismatch, NotAnnounced } from '../check.ts';
 import type { RowOptions } from '../row.ts';
 import type { Bench } from './bench.ts';
 import { eventField } from './event-record.ts';
@@ -11,6 +11,11 @@ export const RETRY = { Ac: 1 };
 export const RAZ_WI = { Ac: 0, Ab: 0 };
 export const ABORT = { Ac: 0, Ab: 1 };
 export const STALLING: RowOptions = { features: { STALL_MODEL: 0, TERM_MODEL: 0 } };
+
+/** @throws NotAnnounced where fewer transactions than `count` can be stalled at one time (§6.3.6). */
+export function needsStalls(b: Bench, count: number): void {
+  if (b.feature('STALL_MAX') < count) throw new NotAnnounced(`STALL_MAX of at least ${count}`);
+}
 
 /** A stage 1 stream that stalls on everything. */
 export function stalling(b: Bench, sid = STREAM): Tables {

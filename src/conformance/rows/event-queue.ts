@@ -2,6 +2,7 @@
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
 import { brokenNested, brokenStage1, CLASS_VALUE, IPA, RELATED } from '../bench/broken.ts';
 import { eventField, eventName } from '../bench/event-record.ts';
+import { needsStalls } from '../bench/stalled.ts';
 import { CONFIG, type SteValues } from '../bench/streams.ts';
 import { BIT, LEAF_1, LEAF_2 } from '../bench/tables.ts';
 import { STREAM } from '../bench/traffic.ts';
@@ -251,7 +252,7 @@ const merging: Row[] = [
     'stalls',
     'STE.MEV=1: stall records are never merged',
     (b) => {
-      holds(b, 2);
+      needsStalls(b, 2);
       b.start();
       b.stage1({ cd: { S: 1 }, ste: { MEV: 1 } });
       b.stalls({ va: VA });

@@ -1,7 +1,7 @@
 /** Records of stalls: duplicates, a queue that cannot take them, STALL_MAX (IHI 0070 §3.12.2.1, §7.2.1). */
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
 import { eventField } from '../bench/event-record.ts';
-import { ABORT, ended, RETRY, resume, STALLING, stalling, stop, tag } from '../bench/stalled.ts';
+import { ABORT, ended, needsStalls, RETRY, resume, STALLING, stalling, stop, tag } from '../bench/stalled.ts';
 import { STREAM } from '../bench/traffic.ts';
 import { equal, oneOf } from '../check.ts';
 import { type Row, row } from '../row.ts';
@@ -54,6 +54,7 @@ const duplicates: Row[] = [
       `differs-${name}`,
       `a stall that differs in its ${name} is recorded by itself`,
       (b) => {
+        needsStalls(b, 2);
         b.start();
         stalling(b);
         b.stalls({ va: VA });
@@ -68,6 +69,7 @@ const duplicates: Row[] = [
     'differs-stream',
     'a stall of another StreamID is recorded by itself',
     (b) => {
+      needsStalls(b, 2);
       b.start();
       stalling(b);
       stalling(b, STREAM + 1);

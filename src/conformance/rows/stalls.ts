@@ -2,7 +2,7 @@
 import { PAGE, VA } from '../bench/bench.ts';
 import { brokenNested, brokenStage2, CLASSES } from '../bench/broken.ts';
 import { eventField } from '../bench/event-record.ts';
-import { ABORT, ended, RAZ_WI, RETRY, resume, STALLING, stalling, stop, tag } from '../bench/stalled.ts';
+import { ABORT, ended, needsStalls, RAZ_WI, RETRY, resume, STALLING, stalling, stop, tag } from '../bench/stalled.ts';
 import { CONFIG } from '../bench/streams.ts';
 import { STREAM, type Transaction } from '../bench/traffic.ts';
 import { equal } from '../check.ts';
@@ -180,7 +180,7 @@ const resuming: Row[] = [
       stalling(b);
       const held = b.stalls({ va: VA });
       const stag = tag(b);
-      resume(b, (stag + 1) % b.feature('STALL_MAX'), ABORT);
+      resume(b, (stag + 1) % 2 ** 16, ABORT);
       ended(held, 'stalled');
       resume(b, 0xffff, ABORT);
       ended(held, 'stalled');
@@ -210,6 +210,7 @@ const resuming: Row[] = [
     'one-of-several',
     'CMD_RESUME affects the transaction that StreamID and STAG name, and no other',
     (b) => {
+      needsStalls(b, 3);
       b.start();
       stalling(b);
       const held = [0, 1, 2].map((page) => b.stalls({ va: VA + page * 4096 }));
@@ -229,6 +230,7 @@ const resuming: Row[] = [
     'any-order',
     'stalled transactions may be resumed in any order',
     (b) => {
+      needsStalls(b, 3);
       b.start();
       const tables = stalling(b);
       const held = [0, 1, 2].map((page) => b.stalls({ va: VA + page * 4096 }));
