@@ -1,7 +1,7 @@
 /** The performance monitor: IHI 0070 chapter 10. */
 import { describe, expect, test } from 'vitest';
 import { DATA, Dma, SmmuBoard, TABLES, translationRequest } from '../../../test/support/smmu-board.ts';
-import { AddressType } from '../../hw/pcie/tlp.ts';
+import { AddressType, Completion } from '../../hw/pcie/tlp.ts';
 import { PMCG_BYTES } from '../spec/pmcg.layout.ts';
 import { GATOS_ADDR, GATOS_CTRL, GATOS_SID } from '../spec/registers.layout.ts';
 import { Pmcg } from './pmcg.ts';
@@ -79,6 +79,16 @@ describe('events', () => {
     expect(m.counters).toEqual([0, 1, 1, 1, 4, 2, 0, 0]);
     m.board.smmu.memory(new Dma(8, 0x1234));
     expect(m.counters).toEqual([0, 2, 1, 1, 4, 2, 0, 0]);
+  });
+
+  test('what the TLB denies, or no table is asked for, is no TLB miss (§10.3)', () => {
+    const m = new Monitored();
+    m.board.map(TABLES, 0x1236, DATA_PAGE, 0x7c3);
+    m.countAll();
+    m.board.smmu.memory(new Dma(8, 0x1236));
+    expect(m.board.smmu.memory(new Dma(8, 0x1236, { write: true }))).toBe(Completion.COMPLETER_ABORT);
+    m.board.smmu.memory(new Dma(8, 2 ** 40));
+    expect(m.counters).toEqual([0, 3, 1, 1, 4, 2, 0, 0]);
   });
 
   test('translation requests and translated transactions', () => {

@@ -243,9 +243,9 @@ export class Transactions {
 
   #count(streamId: number, translated: boolean): void {
     const { configuration, monitor } = this.#options;
-    const { steps, hit } = this.#outcome;
-    const missed = this.#origin === Origin.TRANSLATION && !hit;
-    monitor.countTranslation(streamId, configuration.fetches, steps + configuration.walkSteps, missed);
+    const { steps } = this.#outcome;
+    // Whatever asked no table for its translation was answered by the TLB, or asked nothing of it (§10.3).
+    monitor.countTranslation(streamId, configuration.fetches, steps + configuration.walkSteps, steps > 0);
     if (translated) monitor.count(PmcgEvent.PCIE_ATS_TRANS_PASSED, streamId, 1);
   }
 
