@@ -110,7 +110,11 @@ function trafficLog(file: string, fail: Fail): (direction: 'R' | 'S', text: stri
   return (direction, text) => {
     const seconds = Number(process.hrtime.bigint() - began) / 1e9;
     const lines = text.split('\n').filter((line) => line !== '');
-    writeSync(descriptor, lines.map((line) => `[${direction} +${seconds.toFixed(6)}] ${line}\n`).join(''));
+    try {
+      writeSync(descriptor, lines.map((line) => `[${direction} +${seconds.toFixed(6)}] ${line}\n`).join(''));
+    } catch (error) {
+      fail(`-qtest-log: ${(error as Error).message}`);
+    }
   };
 }
 

@@ -31,8 +31,8 @@ export interface Failure {
 }
 
 interface Options {
-  readonly chapter: readonly string[];
-  readonly features: readonly string[];
+  readonly chapter?: readonly string[];
+  readonly features?: readonly string[];
   readonly list?: boolean;
   readonly json?: boolean;
 }
@@ -46,28 +46,25 @@ export function conformanceCommand(
   const presets = subject.presets.join(', ');
   return new Command('conformance')
     .description('put the SMMUv3 to the conformance suite (IHI 0070, DDI 0487)')
-    .option(
-      '--chapter <section>',
-      'only the rows of a chapter or section, such as 7.3; several with commas',
-      collect,
-      [],
-    )
+    .option('--chapter <section>', 'only the rows of a chapter or section, such as 7.3; several with commas', collect)
     .option(
       '--features <values>',
       `judge one SMMU as it is: a preset (${presets}), name=value, or both with commas; otherwise each row has what it needs`,
       collect,
-      [],
     )
     .option('--list', 'print the rows instead of running them')
     .option('--json', 'print one JSON object instead of a table')
     .action((options: Options) => exit(conformance(options, terminal, subject)));
 }
 
-const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, ...value.split(',')];
+const collect = (value: string, earlier: readonly string[] = []): string[] => [
+  ...earlier,
+  ...value.split(',').map((word) => word.trim()),
+];
 
 function conformance(options: Options, terminal: Terminal, subject: Subject): number {
-  const sections = options.chapter.length === 0 ? CHAPTERS : [...new Set(options.chapter.map(sectionOf))];
-  const target = targetOf(options.features, subject);
+  const sections = options.chapter === undefined ? CHAPTERS : [...new Set(options.chapter.map(sectionOf))];
+  const target = targetOf(options.features ?? [], subject);
   const rows = ROWS.filter((row) => sections.some((section) => within(row.section, section)));
   if (options.list === true) {
     terminal.out(options.json === true ? `${JSON.stringify(rows.map(listed), null, 2)}\n` : list(rows));
@@ -80,14 +77,15 @@ function conformance(options: Options, terminal: Terminal, subject: Subject): nu
   return report.total.failed === 0 ? 0 : 1;
 }
 
-/** @throws InputError when the suite has no rows there. */
-function sectionOf(text: string): string {
+/** Chapters have numbers or capital letters. @throws InputError when the suite has no rows there. */
+function sectionOf(word: string): string {
+  const text = word.toUpperCase();
   if (rowsWithin(ROWS, text).length > 0) return text;
-  const label = `--chapter ${text}`;
+  const label = `--chapter ${word}`;
   const chapter = chapterOf(text);
   if (!CHAPTERS.includes(chapter)) {
     throw new InputError(
-      `${label}: expected a chapter of ${CHAPTERS.join(', ')} or a section of one; found ${describeValue(text)}`,
+      `${label}: expected a chapter of ${CHAPTERS.join(', ')} or a section of one; found ${describeValue(word)}`,
     );
   }
   const sections = [...new Set(ROWS.map(({ section }) => section).filter((section) => within(section, chapter)))];
@@ -112,9 +110,10 @@ function targetOf(words: readonly string[], subject: Subject): Target {
   }
   const known = subject.features(preset, {});
   const names = typeof known === 'string' ? [] : Object.keys(known);
-  const changes = Object.fromEntries(
-    words.filter((word) => word.includes('=')).map((word) => change(label, word, names)),
-  );
+  const given = words.filter((word) => word.includes('=')).map((word) => change(label, word, names));
+  const twice = given.find(([name], index) => given.findIndex(([other]) => other === name) < index);
+  if (twice !== undefined) throw new InputError(`${label}: expected one value of ${twice[0]}, found two`);
+  const changes = Object.fromEntries(given);
   const refused = subject.features(preset, changes);
   if (typeof refused === 'string') throw new InputError(`${label}: ${refused}`);
   return { subject, preset, changes, fixed: words.length > 0 };
@@ -123,6 +122,7 @@ function targetOf(words: readonly string[], subject: Subject): Target {
 /** `ATS=0`, in decimal, hexadecimal or binary. @throws InputError */
 function change(label: string, word: string, names: readonly string[]): [name: string, value: number] {
   const [name = '', text = ''] = word.split(/=(.*)/s);
+  if (name === '') throw new InputError(`${label}: expected name=value, found ${describeValue(word)}`);
   if (!names.includes(name)) {
     const near = nearest(name, names);
     const hint = near === null ? '' : `; did you mean ${near}?`;

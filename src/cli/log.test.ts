@@ -32,6 +32,8 @@ describe('levels', () => {
       'iomu=info',
       '--log iomu=info: expected a layer, one of sim, hw, iommu, vfio, sva, mm, guest, found "iomu"; did you mean "iommu"?',
     ],
+    ['iommu', '--log iommu: expected a level for the layer, such as iommu=debug'],
+    ['mm=info,mm=debug', '--log mm=info,mm=debug: expected one level for mm, found two'],
     ['info,debug', '--log info,debug: expected one level for all layers, found two'],
     ['mm=info=debug', '--log mm=info=debug: expected LAYER=LEVEL, found "mm=info=debug"'],
   ])('%s is refused', (text, message) => {
@@ -86,7 +88,7 @@ describe('a log file', () => {
   test('that cannot be opened is refused by name', () => {
     const file = path.join(folder.path, 'no/such/folder.log');
     expect(() => openLogSink({ levels: parseLevels('info'), file, pretty: false, colour: false })).toThrow(
-      `--log-file ${file}: no such file`,
+      `--log-file ${file}: there is no such folder`,
     );
   });
 

@@ -1,5 +1,5 @@
 /** Log set-up: levels per layer, NDJSON with virtual time to a file or stderr, pretty when a person watches. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, type Stats, statSync, writeSync } from 'node:fs';
 import { type DestinationStream, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { describeValue, InputError, nearest } from '../scenario/input-error.ts';
@@ -29,6 +29,9 @@ export function parseLevels(text: string): LayerLevels {
     const [first = '', second, ...rest] = part.split('=').map((word) => word.trim());
     if (rest.length > 0) throw refuse(`expected LAYER=LEVEL, found ${describeValue(part)}`);
     const level = LEVELS.find((name) => name === (second ?? first));
+    if (level === undefined && second === undefined && LAYERS.some((name) => name === first)) {
+      throw refuse(`expected a level for the layer, such as ${first}=debug`);
+    }
     if (level === undefined) {
       throw refuse(`expected a level, one of ${LEVELS.join(', ')}${found(second ?? first, LEVELS)}`);
     }
@@ -39,6 +42,7 @@ export function parseLevels(text: string): LayerLevels {
     }
     const layer = LAYERS.find((name) => name === first);
     if (layer === undefined) throw refuse(`expected a layer, one of ${LAYERS.join(', ')}${found(first, LAYERS)}`);
+    if (levels[layer] !== undefined) throw refuse(`expected one level for ${layer}, found two`);
     levels[layer] = level;
   }
   return Object.fromEntries(LAYERS.map((layer) => [layer, levels[layer] ?? others ?? 'silent'])) as LayerLevels;
@@ -70,6 +74,27 @@ export interface LogSinkOptions {
   /** For a person: one readable line per event, in place of NDJSON. */
   readonly pretty: boolean;
   readonly colour: boolean;
+}
+
+/** A log must not replace what the run has read. `read`: file names by what they are. @throws InputError */
+export function refuseToReplace(logFile: string, read: Readonly<Record<string, string | undefined>>): void {
+  const target = statusOf(logFile);
+  if (target?.isFile() !== true) return;
+  for (const [what, file] of Object.entries(read)) {
+    const other = file === undefined ? null : statusOf(file);
+    if (other !== null && other.dev === target.dev && other.ino === target.ino) {
+      throw new InputError(`--log-file ${logFile}: is the ${what}, which the log would replace; expected another file`);
+    }
+  }
+}
+
+/** Null where there is no answer: opening the file will say why. */
+function statusOf(file: string): Stats | null {
+  try {
+    return statSync(file);
+  } catch {
+    return null;
+  }
 }
 
 /** @throws InputError when the file cannot be opened. */
@@ -112,7 +137,9 @@ class BufferedOutput implements DestinationStream {
     try {
       this.#descriptor = file === null ? 2 : openSync(file, 'w');
     } catch (error) {
-      throw new InputError(`--log-file ${file}: ${reasonOf(error)}`);
+      if (file === '') throw new InputError('--log-file : expected the name of a file, found nothing');
+      const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+      throw new InputError(`--log-file ${file}: ${missing ? 'there is no such folder' : reasonOf(error)}`);
     }
   }
 

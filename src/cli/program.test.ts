@@ -1,5 +1,5 @@
 import { createCipheriv, createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -67,7 +67,7 @@ describe('faultline run', () => {
   test.each(['0', '-1', 'all', '1000001', '2.5', ''])('refuses --trace %j', (entries) => {
     const { code, err } = run(['run', scenario(), '--trace', entries]);
     expect(code).toBe(2);
-    expect(err).toMatch(/^faultline: --trace .*: expected a number from 1 to 1000000, found /);
+    expect(err).toMatch(/^faultline: --trace .*: expected an integer from 1 to 1000000, found /);
   });
 
   test('prints with --json exactly one object with the documented members', () => {
@@ -161,6 +161,31 @@ describe('faultline run', () => {
   });
 });
 
+describe('a log does not replace what the run reads', () => {
+  test.each([
+    ['scenario', []],
+    ['input', ['--input', 'I']],
+  ])('the %s, under another name', (what, more) => {
+    const input = path.join(folder, 'input.txt');
+    writeFileSync(input, 'text');
+    const link = path.join(folder, `link-to-${what}`);
+    symlinkSync(what === 'input' ? input : scenario(), link);
+    const { code, err } = run([
+      'run',
+      scenario(),
+      ...more.map((word) => (word === 'I' ? input : word)),
+      '--log-file',
+      link,
+    ]);
+    expect(code).toBe(2);
+    expect(err).toBe(
+      `faultline: --log-file ${link}: is the ${what}, which the log would replace; expected another file\n`,
+    );
+    expect(readFileSync(input, 'utf8')).toBe('text');
+    expect(readFileSync(scenario(), 'utf8')).toBe(SCENARIO);
+  });
+});
+
 describe('a run that fails ends with 1 and says why on stderr, and still reports', () => {
   test('when the kernel refuses: the other modes run on', () => {
     const { code, out, err } = run(['run', scenario(), '--json'], {
@@ -211,7 +236,8 @@ describe('a run that fails ends with 1 and says why on stderr, and still reports
 describe('bad input ends with 2 and one message on stderr', () => {
   test.each([
     ['no command', [], /Usage: faultline/],
-    ['an unknown command', ['walk'], /^faultline: unknown command 'walk'/],
+    ['an unknown command', ['walk'], /^faultline: unknown command 'walk'\n\(faultline --help lists the commands\)\n$/],
+    ['a scenario without a name', ['run', ''], /^faultline: expected the name of a file, found nothing\n$/],
     ['no scenario', ['run'], /^faultline: missing required argument 'scenario'\n$/],
     ['two scenarios', ['run', 'S', 'T'], /^faultline: too many arguments/],
     ['an unknown option', ['run', 'S', '--sed', '3'], /^faultline: unknown option '--sed'\n\(Did you mean .*--se/],
@@ -221,6 +247,16 @@ describe('bad input ends with 2 and one message on stderr', () => {
       'a bad mode',
       ['run', 'S', '--mode', 'fast'],
       /^faultline: --mode fast: expected one of static, stall, pri, sva, all; found "fast"\n$/,
+    ],
+    [
+      'a misspelt mode',
+      ['run', 'S', '--mode', 'pri,stal'],
+      /^faultline: --mode pri,stal: expected one of .*; found "stal"; did you mean stall\?\n$/,
+    ],
+    [
+      'all and another mode',
+      ['run', 'S', '--mode', 'all,pri'],
+      /^faultline: --mode all,pri: all stands for every mode; expected it alone\n$/,
     ],
     [
       'a mode twice',
@@ -233,7 +269,11 @@ describe('bad input ends with 2 and one message on stderr', () => {
       /^faultline: --seed x: seed: expected an integer from 0 to 9007199254740991, found "x"\n$/,
     ],
     ['a negative seed', ['run', 'S', '--seed=-1'], /^faultline: --seed -1: seed: expected an integer from 0/],
-    ['a huge seed', ['run', 'S', '--seed', '9'.repeat(40)], /^faultline: --seed 9+: seed: expected an integer from 0/],
+    [
+      'a huge seed',
+      ['run', 'S', '--seed', '9'.repeat(40)],
+      /^faultline: --seed 9+: seed: expected an integer from 0 to \d+, found "9+"\n$/,
+    ],
     [
       'a bad --set',
       ['run', 'S', '--set', 'workload.times=ten'],
@@ -255,7 +295,12 @@ describe('bad input ends with 2 and one message on stderr', () => {
     [
       'a log file in no folder',
       ['run', 'S', '--log-file', '/no/such/log'],
-      /^faultline: --log-file \/no\/such\/log: no such file\n$/,
+      /^faultline: --log-file \/no\/such\/log: there is no such folder\n$/,
+    ],
+    [
+      'a log file without a name',
+      ['run', 'S', '--log-file', ''],
+      /^faultline: --log-file : expected the name of a file, found nothing\n$/,
     ],
     ['a folder as log file', ['run', 'S', '--log-file', '/'], /^faultline: --log-file \/: is a directory\n$/],
   ])('%s', (_what, arguments_, message) => {
@@ -270,6 +315,7 @@ describe('bad input ends with 2 and one message on stderr', () => {
 });
 
 test('--help and --version end with 0', () => {
+  for (const command of ['run', 'conformance']) expect(run([command, '--help']).out).not.toMatch(/\[\]/);
   expect(run(['--help'])).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/run .*<scenario>/) });
   expect(run(['run', '--help'])).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/--log-file <file>/) });
   expect(run(['--version'])).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) });

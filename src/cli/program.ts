@@ -38,7 +38,7 @@ export function faultline(arguments_: readonly string[], terminal: Terminal, cre
         outputError: (text, write) => write(text.replace(/^error: /, 'faultline: ')),
       });
   }
-  program.helpCommand(false);
+  program.helpCommand(false).showHelpAfterError('(faultline --help lists the commands)');
   try {
     program.parse(arguments_, { from: 'user' });
   } catch (error) {

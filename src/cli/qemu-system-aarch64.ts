@@ -1,5 +1,5 @@
 #!/usr/bin/env node
 /** The second executable: started in the place of `qemu-system-aarch64` by tests that speak qtest. */
-import { serve } from '../board/server.ts';
+import { serveBoard } from './qtest-server.ts';
 
-await serve(process.argv.slice(2), 'faultline-qemu-system-aarch64');
+await serveBoard(process.argv.slice(2), 'faultline-qemu-system-aarch64');

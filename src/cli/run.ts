@@ -1,14 +1,14 @@
 /** `faultline run SCENARIO`: runs a scenario in one mode or several, and prints what came of it. */
 import { Command } from 'commander';
 import type { MachineFactory } from '../machine.ts';
-import { describeValue, InputError } from '../scenario/input-error.ts';
+import { describeValue, InputError, nearest } from '../scenario/input-error.ts';
 import { loadScenario } from '../scenario/load.ts';
 import { type Override, parseSet } from '../scenario/overrides.ts';
 import { readWhole } from '../scenario/read-file.ts';
 import { type RunReport, type ScenarioReport, succeeded, withSlowdown } from '../scenario/report.ts';
 import { checkMemory, runScenario } from '../scenario/run.ts';
 import { MODES, type Mode, type Scenario } from '../scenario/schema.ts';
-import { type LogSink, NO_LOGS, openLogSink, parseLevels } from './log.ts';
+import { type LogSink, NO_LOGS, openLogSink, parseLevels, refuseToReplace } from './log.ts';
 import { NO_PROGRESS, terminalProgress } from './progress.ts';
 import { formatBytes, formatDirtyLogs, formatNs, formatTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
@@ -18,7 +18,7 @@ const INPUT_BYTES_MAX = 2 ** 30;
 
 interface Options {
   readonly mode?: string;
-  readonly set: readonly string[];
+  readonly set?: readonly string[];
   readonly seed?: string;
   readonly input?: string;
   readonly json?: boolean;
@@ -33,7 +33,7 @@ export function runCommand(terminal: Terminal, createMachine: MachineFactory, ex
     .description('run a scenario and check its output byte for byte')
     .argument('<scenario>', 'a YAML file, such as examples/sec.yaml')
     .option('--mode <mode>', `${MODES.join(', ')} or all; several with commas (default: what the scenario says)`)
-    .option('--set <key=value>', 'override a key of the scenario, such as workload.times=10; repeatable', collect, [])
+    .option('--set <key=value>', 'override a key of the scenario, such as workload.times=10; repeatable', collect)
     .option('--seed <n>', "override the scenario's seed")
     .option('--input <file>', 'encrypt this file instead of data from the seed')
     .option('--json', 'print one JSON object instead of a table')
@@ -43,14 +43,14 @@ export function runCommand(terminal: Terminal, createMachine: MachineFactory, ex
     .action((file: string, options: Options) => exit(run(file, options, terminal, createMachine)));
 }
 
-const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
+const collect = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value];
 
 function run(file: string, options: Options, terminal: Terminal, createMachine: MachineFactory): number {
   const scenario = loadScenario(file, overrides(options));
   const input = options.input === undefined ? undefined : readInput(options.input);
   const traceEntries = options.trace === undefined ? 0 : parseTraceEntries(options.trace);
   checkMemory(scenario, input);
-  const sink = openLogs(options, terminal);
+  const sink = openLogs(file, options, terminal);
   const bar = terminal.stderrIsTerminal && !logsToTerminal(options) ? terminalProgress(process.stderr) : NO_PROGRESS;
   const runs: RunReport[] = [];
   const failures: string[] = [];
@@ -81,14 +81,18 @@ function run(file: string, options: Options, terminal: Terminal, createMachine: 
 }
 
 function overrides(options: Options): Override[] {
-  const sets = options.set.map(parseSet);
+  const sets = (options.set ?? []).map(parseSet);
   if (options.seed !== undefined) sets.push(seedOverride(options.seed));
   if (options.mode !== undefined) sets.push(modeOverride(options.mode));
   return sets;
 }
 
 function seedOverride(text: string): Override {
-  return { label: `--seed ${text}`, path: ['seed'], value: /^\d+$/.test(text) ? Number(text) : text };
+  return {
+    label: `--seed ${text}`,
+    path: ['seed'],
+    value: /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : text,
+  };
 }
 
 /** @throws InputError */
@@ -97,8 +101,11 @@ function modeOverride(text: string): Override {
   if (text === 'all') return { label, path: ['modes'], value: [...MODES] };
   const names = text.split(',');
   const unknown = names.find((name) => !MODES.includes(name as Mode));
+  if (unknown === 'all') throw new InputError(`${label}: all stands for every mode; expected it alone`);
   if (unknown !== undefined) {
-    throw new InputError(`${label}: expected one of ${MODES.join(', ')}, all; found ${describeValue(unknown)}`);
+    const near = nearest(unknown, MODES);
+    const hint = near === null ? '' : `; did you mean ${near}?`;
+    throw new InputError(`${label}: expected one of ${MODES.join(', ')}, all; found ${describeValue(unknown)}${hint}`);
   }
   return { label, path: ['modes'], value: names };
 }
@@ -113,8 +120,12 @@ function readInput(file: string): Uint8Array {
 
 const logsToTerminal = (options: Options): boolean => options.log !== undefined && options.logFile === undefined;
 
-function openLogs(options: Options, terminal: Terminal): LogSink {
+/** @throws InputError */
+function openLogs(scenarioFile: string, options: Options, terminal: Terminal): LogSink {
   if (options.log === undefined && options.logFile === undefined) return NO_LOGS;
+  if (options.logFile !== undefined) {
+    refuseToReplace(options.logFile, { scenario: scenarioFile, input: options.input });
+  }
   const pretty = options.logFile === undefined && terminal.stderrIsTerminal;
   return openLogSink({
     levels: parseLevels(options.log ?? 'info'),

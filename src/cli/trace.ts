@@ -9,7 +9,7 @@ const ENTRIES_MAX = 1_000_000;
 export function parseTraceEntries(text: string): number {
   const entries = /^\d+$/.test(text) ? Number(text) : 0;
   if (entries >= 1 && entries <= ENTRIES_MAX) return entries;
-  throw new InputError(`--trace ${text}: expected a number from 1 to ${ENTRIES_MAX}, found ${describeValue(text)}`);
+  throw new InputError(`--trace ${text}: expected an integer from 1 to ${ENTRIES_MAX}, found ${describeValue(text)}`);
 }
 
 /** Columns under their heads: instants in virtual nanoseconds, pages in hexadecimal. */

@@ -130,6 +130,16 @@ describe('a row that fails', () => {
   });
 });
 
+test('a section may be written in small letters and after a blank', () => {
+  const sections = (text: string) =>
+    new Set(
+      JSON.parse(run('--list', '--json', '--chapter', text).out).map(
+        ({ section }: { section: string }) => section.split('.')[0],
+      ),
+    );
+  expect(sections('d8, 8')).toEqual(new Set(['D8', '8']));
+});
+
 describe('options that are refused with exit code 2', () => {
   test.each([
     [
@@ -147,6 +157,8 @@ describe('options that are refused with exit code 2', () => {
     ],
     [['--features', 'full,wide'], '--features full,wide: one preset only; found full and wide'],
     [['--features', 'AST=1'], '--features AST=1: no ID register has a field "AST"; did you mean ATS?'],
+    [['--features', '=1'], '--features =1: expected name=value, found "=1"'],
+    [['--features', 'ATS=1,ATS=0'], '--features ATS=1,ATS=0: expected one value of ATS, found two'],
     [['--features', 'ATS='], '--features ATS=: ATS: expected a whole number; found nothing'],
     [['--features', 'ATS=yes'], '--features ATS=yes: ATS: expected a whole number; found "yes"'],
     [['--features', 'S1P=0,S2P=0'], '--features S1P=0,S2P=0: an SMMU has stage 1, stage 2 or both'],

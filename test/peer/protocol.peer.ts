@@ -252,4 +252,21 @@ describe('faultline alone', () => {
     expect(status).toBe(0);
     expect(out).toBe('OK little\nOK\nOK 0x0000000000000005\n');
   });
+
+  test.each([
+    ['a reader of its answers that goes away ends it with 0', '| true', 0, ''],
+    ['answers that find no room end it with 1', '> /dev/full', 1, 'stdout: no space left on the device\n'],
+    ['a log that finds no room ends it with 1', '-qtest-log /dev/full -qtest stdio', 1, /^-qtest-log: ENOSPC.*\n$/],
+  ])('%s', (_what, rest, status, said) => {
+    const server = `"$0" "$1" qtest ${rest}; echo "\${PIPESTATUS[0]}" >&3`;
+    const child = spawnSync('bash', ['-c', server, process.execPath, path.join(ROOT, 'dist/cli/main.js')], {
+      input: 'endianness\n'.repeat(100),
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+      encoding: 'utf8',
+    });
+    expect(child.output[3]).toBe(`${status}\n`);
+    const message = child.stderr.replace(/^faultline qtest: /, '');
+    if (typeof said === 'string') expect(message).toBe(said);
+    else expect(message).toMatch(said);
+  });
 });
