@@ -4,20 +4,32 @@
  * ```ts
  * const scenario = loadScenario('examples/sec.yaml', [parseSet('workload.times=1')]);
  * const { report, failure } = runScenario(scenario, 'pri', { createMachine: createPlatform, logs: NO_LOGS.logs('pri') });
+ * // failure: null when every byte was right; report: what `--json` prints of one mode, `slowdown` apart (`withSlowdown`)
  * ```
  *
  * Or as silicon: an SMMUv3 by its registers, its memory and its transactions, with nothing of ours on the other side.
+ * `world` is yours: a `World`, which hears of interrupts and is asked for memory.
  *
  * ```ts
- * const features = faultlineSubject.features('full', {});
+ * const features = faultlineSubject.features('full', { ATS: 0 });
+ * if (typeof features === 'string') throw new Error(features);
  * const smmu = faultlineSubject.build(features, world);
- * smmu.writeRegister(0x20, 4, 0b1101n);
+ * smmu.writeRegister(0x20, 4, 0b1101n); // SMMU_CR0
  * ```
  */
-export { type LogSink, NO_LOGS, openLogSink, parseLevels } from './cli/log.ts';
+export { type LayerLevels, type LogSink, type LogSinkOptions, NO_LOGS, openLogSink, parseLevels } from './cli/log.ts';
 export { formatTable } from './cli/table.ts';
 export { faultlineSubject } from './conformance/faultline-subject.ts';
-export { FAR, type FeatureValues, type Subject, type Unit, type World } from './conformance/subject.ts';
+export {
+  FAR,
+  type FeatureValues,
+  type InterruptSource,
+  NOWHERE,
+  RAM,
+  type Subject,
+  type Unit,
+  type World,
+} from './conformance/subject.ts';
 export {
   AddressType,
   Completion,
@@ -37,6 +49,7 @@ export type {
   MachineCounters,
   MachineFactory,
   MachineOptions,
+  RetryCounters,
 } from './machine.ts';
 export { createPlatform } from './platform.ts';
 export { InputError } from './scenario/input-error.ts';
