@@ -31,7 +31,7 @@ function contexts(b: Bench, sid: number, fmt = 0): Contexts {
   b.needs({ S1P: 1, SSIDSIZE: Math.max(b.feature('SSIDSIZE'), 7) });
   if (fmt !== 0) b.needs({ CD2L: 1 });
   const lower = b.tables().map(VA, PAGE);
-  const leaf = b.ram.allocate(64 * CD_BYTES);
+  const leaf = b.ram.allocate((fmt === 2 ? 1024 : 64) * CD_BYTES);
   const table = fmt === 0 ? leaf : b.ram.allocate(64);
   if (fmt !== 0) b.ram.write64(table, BigInt(leaf) | 1n);
   b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: table / 64, S1CDMax: 7, S1Fmt: fmt }, sid);

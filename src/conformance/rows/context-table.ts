@@ -12,6 +12,8 @@ const LINEAR = 0;
 interface Table {
   readonly b: Bench;
   readonly tables: Tables;
+  /** S1ContextPtr, in bytes. */
+  readonly pointer: number;
   /** Writes the CD of `index`; it maps VA to a page that tells it from the others. */
   put(index: number): void;
 }
@@ -45,6 +47,7 @@ function contexts(b: Bench, S1CDMax: number, S1Fmt: number, ste: SteValues = {})
   return {
     b,
     tables,
+    pointer,
     put(index) {
       const own = b.tables().map(VA, pageOf(index));
       asid += 1;
@@ -122,6 +125,15 @@ const unaligned: Row[] = (
     b.ste({ Config: CONFIG.STAGE_1, S1ContextPtr: pointer / 64 + 1, S1CDMax: max, S1Fmt: fmt });
     b.reaches({ va: VA, pasid: fmt === 0 ? entries - 1 : (entries - 1) * LEAF_CDS[fmt] + 5 }, PAGE);
   });
+});
+
+/** Leaves of 64 KiB are aligned to their size; those of 4 KiB are by what L2Ptr can say. */
+const unalignedLeaf = row('5.2', 'unaligned-leaf', 'S1Fmt=2: L1CD.L2Ptr[15:12] are RES0 and play no part', (b) => {
+  b.start();
+  const { put, pointer } = contexts(b, 11, 2);
+  put(1030);
+  b.ram.write64(pointer + 8, b.ram.read64(pointer + 8) | 0x3000n);
+  b.reaches({ va: VA, pasid: 1030 }, pageOf(1030));
 });
 
 const FMT_NAMES = ['linear', '4 KiB leaves', '64 KiB leaves'] as const;
@@ -289,6 +301,7 @@ const fetches: Row[] = [
 export const contextTableRows: readonly Row[] = [
   ...selection,
   ...unaligned,
+  unalignedLeaf,
   ...substreams,
   ...single,
   ...level1,

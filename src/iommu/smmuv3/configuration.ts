@@ -340,7 +340,7 @@ export class Configuration {
       const table = Math.floor(index / leaf);
       const entry = this.#contextTables[(this.#streamId * 7 + table) & (LEVEL_1_SLOTS - 1)] as Level1Entry;
       if (entry.streamId !== this.#streamId || entry.index !== table || entry.epoch !== this.#streamEpoch) {
-        const event = this.#fetchContextTable(stream, table, entry);
+        const event = this.#fetchContextTable(stream, table, leaf, entry);
         if (event !== 0) return event;
       }
       // The pointer is the problem of whoever asked for this CD (§7.3.9).
@@ -358,7 +358,7 @@ export class Configuration {
     return 0;
   }
 
-  #fetchContextTable(stream: StreamConfiguration, table: number, entry: Level1Entry): EventType | 0 {
+  #fetchContextTable(stream: StreamConfiguration, table: number, leaf: number, entry: Level1Entry): EventType | 0 {
     entry.streamId = -1;
     const address = stream.contextTable + table * L1_BYTES;
     if (address >= this.#addressLimit) return EventType.C_BAD_STE;
@@ -368,7 +368,9 @@ export class Configuration {
     entry.index = table;
     entry.epoch = this.#streamEpoch;
     entry.valid = L1CD.V.get(this.#view, this.#at);
-    entry.pointer = L1CD.L2Ptr.get(this.#view, this.#at) * CONTEXT_POINTER_UNIT;
+    // Leaves are aligned: bits 15:12 are RES0 for those of 64 KiB (§5.2 S1Fmt).
+    const pointer = L1CD.L2Ptr.get(this.#view, this.#at) * CONTEXT_POINTER_UNIT;
+    entry.pointer = pointer - (pointer % (leaf * CD_BYTES));
     return 0;
   }
 
