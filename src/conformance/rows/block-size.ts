@@ -156,6 +156,19 @@ const nT: Row[] = STAGES.flatMap((stage) => [
     ),
   ),
   row(
+    '3.21.1.3',
+    `nt-ignored-stage-${stage}`,
+    `BBML=2, stage ${stage}: nT is ignored: a block stays cached as any other does`,
+    (b) => {
+      const area = new Area(b, stage, '4KB');
+      area.block(BIT.nT);
+      area.reaches(0);
+      area.tables.set(area.va, 2, 0n);
+      b.keeps({ va: area.va }, area.pa);
+    },
+    { features: needs('4KB', 2) },
+  ),
+  row(
     '3.21.1.2',
     `nt-after-pages-stage-${stage}`,
     `BBML=1, stage ${stage}: a block with nT=1 over cached pages causes no conflict`,

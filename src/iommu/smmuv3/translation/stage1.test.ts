@@ -481,11 +481,11 @@ describe('the contiguous hint (D8.7.1)', () => {
   });
 });
 
-test('nT keeps a block out of the TLB where BBML announces it (D8.7.3)', () => {
+test('nT keeps a block out of the TLB at BBML=1, and is ignored at BBML=2 (§3.21.1.2, §3.21.1.3)', () => {
   for (const [BBML, hit] of [
     [0, true],
     [1, false],
-    [2, false],
+    [2, true],
   ] as const) {
     const { translator, tables } = translationFixture({ BBML });
     const region: Region = { root: tables.allocate(), granuleBits: 12, startLevel: 1 };

@@ -41,14 +41,14 @@ export class Stage1Translation {
 
   readonly #memory: Memory;
   readonly #stage2: Stage2Translation;
-  /** nT where it counts (BBML of at least 1). */
+  /** nT where it counts: at BBML=1, as BBML=2 ignores it (§3.21.1.3). */
   readonly #uncached: number;
   readonly #walk: Walk;
 
   constructor(memory: Memory, stage2: Stage2Translation, BBML: number) {
     this.#memory = memory;
     this.#stage2 = stage2;
-    this.#uncached = BBML >= 1 ? NT : 0;
+    this.#uncached = BBML === 1 ? NT : 0;
     this.#walk = new Walk(BBML);
   }
 

@@ -61,7 +61,7 @@ export class Stage2Translation implements DescriptorAddresses {
   readonly #memory: Memory;
   readonly #tlb: Tlb;
   readonly #XNX: boolean;
-  /** nT where it counts (BBML of at least 1). */
+  /** nT where it counts: at BBML=1, as BBML=2 ignores it (§3.21.1.3). */
   readonly #uncached: number;
   /** Whether overlapping entries are a fault (BBML below 2), as 0 or 1. */
   readonly #conflicts: number;
@@ -72,7 +72,7 @@ export class Stage2Translation implements DescriptorAddresses {
     this.#memory = memory;
     this.#tlb = tlb;
     this.#XNX = XNX;
-    this.#uncached = BBML >= 1 ? NT : 0;
+    this.#uncached = BBML === 1 ? NT : 0;
     this.#walk = new Walk(BBML);
     this.#conflicts = BBML < 2 ? 1 : 0;
   }

@@ -28,7 +28,7 @@ export interface TranslatorOptions {
   readonly outputBits: number;
   /** IDR3.XNX: stage 2 XN has two bits. */
   readonly XNX: boolean;
-  /** IDR3.BBML. Below 2, overlapping entries of different sizes give F_TLB_CONFLICT; from 1, nT keeps a block uncached. */
+  /** IDR3.BBML. Below 2, overlapping entries of different sizes give F_TLB_CONFLICT; at 1, nT keeps a block uncached. */
   readonly BBML: 0 | 1 | 2;
   /** IDR5.DS: TTL=1 with TG of 16 KiB means level 1. */
   readonly DS?: boolean;
