@@ -49,6 +49,20 @@ test.each([
   expect(board.tables.bytes).toBe(before + leaf);
 });
 
+test.each([4096, 16384, 65536] as const)(
+  '52-bit stage 2 below tables of %i bytes, which may point no further than 48',
+  (granule) => {
+    const board = driverBoard({ smmu: { features: { preset: 'wide' } } });
+    const fn = board.function(8, { pasidBits: 12 });
+    const below = board.driver.createDomain({ stage: 2, granule: 65536 });
+    const domain = board.attached(fn, { stage: 1, granule, parent: below });
+    below.map(DATA, DATA, 0x10_0000, 3);
+    domain.map(0, DATA, 65536, 3);
+    expect(board.run(board.driver.attachPasid(domain, fn.device, 4095))).toBe(0);
+    for (const pasid of [-1, 4095]) expect(fn.access(0, { pasid, write: true }).status).toBe(SUCCESS);
+  },
+);
+
 test('a device without PASID below, its PASIDs above: stage 2 alone and both stages in one stream', () => {
   const board = driverBoard();
   const fn = board.function(8, { pasidBits: 5 });

@@ -25,6 +25,15 @@ test('without memory for its tables', () => {
   expect(() => board.run(board.driver.probe())).toThrow(/no memory for/);
 });
 
+test('what was taken is given back, wherever memory ends', () => {
+  for (let budget = 0; budget < 4; budget++) {
+    const board = new DriverBoard();
+    board.tables.budget = budget;
+    expect(() => board.run(board.driver.probe())).toThrow(ProbeError);
+    expect(board.tables.bytes).toBe(0);
+  }
+});
+
 describe('with fewer features', () => {
   test.each<[string, FeatureOptions]>([
     ['the minimum', { preset: 'minimal' }],
@@ -74,6 +83,40 @@ describe('with fewer features', () => {
     expect(access.status).toBe(Completion.SUCCESS);
     board.run(board.driver.detach(domain, fn.device));
     expect(board.driver.counters.commandErrors).toBe(0);
+  });
+
+  test('a root of stage 2 that is leaf tables in a row (DDI 0487 §D8.2.2: 32 bits in 64 KiB)', () => {
+    const board = driverBoard({ smmu: { features: { OAS: 0 } } });
+    const fn = board.function(8);
+    const domain = board.attached(fn, { stage: 2, granule: 65536 });
+    const gather = domain.newGather();
+    // The second table begins at 512 MiB.
+    const iova = 0x1fff_0000;
+    expect(domain.map(iova, DATA, 4 * 65536, 3)).toBe(0);
+    expect(domain.map(0xffff_0000, DATA, 65536, 3)).toBe(0);
+    const { dirty } = domain;
+    expect(dirty?.enable(gather)).toBe(0);
+    board.run(domain.flush(gather));
+    for (const page of [0x1fff0, 0x20000, 0xffff0]) {
+      expect(fn.access(page, { write: true }).status).toBe(Completion.SUCCESS);
+    }
+    const told: number[] = [];
+    dirty?.readAndClear(0, 2 ** 32, { noteWritten: (at) => void told.push(at) }, gather);
+    expect(told).toEqual([iova, 0x2000_0000, 0xffff_0000]);
+    expect(domain.protect(iova, 3 * 65536, 1, gather)).toBe(0);
+    expect(domain.unmap(0, 2 ** 32, gather)).toBe(5 * 65536);
+    board.run(domain.flush(gather));
+    expect(fn.access(0x20000).status).toBe(Completion.COMPLETER_ABORT);
+  });
+
+  test('where every fault stalls, those of any device do, and detaching ends them', () => {
+    const board = driverBoard({ smmu: { features: { STALL_MODEL: 2 } }, driver: { queueBits: { event: 1 } } });
+    const fn = board.function(8);
+    const domain = board.attached(fn);
+    const accesses = [1, 2, 3, 4].map((page) => fn.access(page));
+    board.run(board.driver.detach(domain, fn.device));
+    expect(board.smmu.outstandingStalls).toBe(0);
+    for (const { status } of accesses) expect(status).toBe(Completion.COMPLETER_ABORT);
   });
 
   test('a granule or a stage that is not there is a RangeError', () => {

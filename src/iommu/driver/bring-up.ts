@@ -34,6 +34,7 @@ import { PageRequestSink } from './page-request-sink.ts';
 import { type Features, ProbeError, readFeatures } from './probe.ts';
 import { RecordQueue } from './record-queue.ts';
 import type { SmmuDriverOptions } from './smmu-driver.ts';
+import { StallRecovery } from './stall-recovery.ts';
 import { StreamConfiguration } from './stream-configuration.ts';
 import { StreamTable } from './stream-table.ts';
 import { TableArena } from './table-memory.ts';
@@ -101,10 +102,18 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
   const eventBits = Math.min(bits.event ?? DEFAULT_QUEUE_BITS.event, features.eventQueueBits);
   const requestBits = Math.min(bits.pageRequest ?? DEFAULT_QUEUE_BITS.pageRequest, features.pageRequestQueueBits);
   if (commandBits < 1) throw new ProbeError('SMMU_IDR1.CMDQS is 0; a command queue of one entry holds no CMD_SYNC');
+  const taken: { readonly address: number; readonly bytes: number }[] = [];
+  const giveBack = (): void => {
+    for (const { address, bytes } of taken) arena.free(address, bytes);
+  };
   const queueMemory = (name: string, recordBytes: number, sizeBits: number): number => {
     const bytes = Math.max(32, recordBytes * 2 ** sizeBits);
     const address = arena.allocate(bytes);
-    if (address < 0) throw new ProbeError(`no memory for the ${name} (${bytes} bytes)`);
+    if (address < 0) {
+      giveBack();
+      throw new ProbeError(`no memory for the ${name} (${bytes} bytes)`);
+    }
+    taken.push({ address, bytes });
     return address;
   };
 
@@ -127,7 +136,10 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     counters,
     log,
     recoverCommands: () => commands.recover(),
-    pageRequestsLost: () => requestSink.overflowed(),
+    eventsLost: () => events.noteAborted(),
+    pageRequestsLost: () => pageRequests?.noteAborted(),
+    eventInterruptLost: () => events.interrupt(),
+    pageRequestInterruptLost: () => pageRequests?.interrupt(),
     giveUp,
   });
   const invalidation = new Invalidation({
@@ -150,48 +162,58 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
     timeoutNs,
   });
   const requestSink = new PageRequestSink({ devices, service, counters, log });
-  const eventSink = new EventSink({ devices, service, counters, log });
+  const endStalls = (): void => {
+    for (const device of devices.values()) {
+      if (device.stall && device.attached) scheduler.spawn('smmu stalls ending', recovery.run(device));
+    }
+  };
+  const eventSink = new EventSink({ devices, service, counters, log, endStalls });
   const common = { mmio, memory, scheduler, threadWakeNs: latency.threadWake, mmioReadNs: latency.mmioRead };
-  const streams = makeStreamTable(arena, features, options.streamIdBits ?? DEFAULT_STREAM_ID_BITS);
+  const events = new RecordQueue({
+    ...common,
+    name: 'event queue',
+    registers: { base: EVENTQ_BASE.offset, producer: EVENTQ_PROD.offset, consumer: EVENTQ_CONS.offset },
+    address: queueMemory('event queue', EVENT_BYTES, eventBits),
+    recordBytes: EVENT_BYTES,
+    sizeBits: eventBits,
+    sink: eventSink,
+    acknowledge: 'at once',
+  });
+  const pageRequests = !features.pri
+    ? null
+    : new RecordQueue({
+        ...common,
+        name: 'PRI queue',
+        registers: { base: PRIQ_BASE.offset, producer: PRIQ_PROD.offset, consumer: PRIQ_CONS.offset },
+        address: queueMemory('PRI queue', PAGE_REQUEST_BYTES, requestBits),
+        recordBytes: PAGE_REQUEST_BYTES,
+        sizeBits: requestBits,
+        sink: requestSink,
+        acknowledge: 'when empty',
+      });
+  const streams = makeStreamTable(arena, features, options.streamIdBits ?? DEFAULT_STREAM_ID_BITS, giveBack);
+  const configuration = new StreamConfiguration({ memory, features, streams, queue: commands, invalidation });
+  const recovery = new StallRecovery({ configuration, events, service, queue: commands, invalidation });
   return {
     features,
     arena,
     streams,
     commands,
     invalidation,
-    configuration: new StreamConfiguration({ memory, features, streams, queue: commands, invalidation }),
+    configuration,
     service,
     errors,
-    events: new RecordQueue({
-      ...common,
-      name: 'event queue',
-      registers: { base: EVENTQ_BASE.offset, producer: EVENTQ_PROD.offset, consumer: EVENTQ_CONS.offset },
-      address: queueMemory('event queue', EVENT_BYTES, eventBits),
-      recordBytes: EVENT_BYTES,
-      sizeBits: eventBits,
-      sink: eventSink,
-      acknowledge: 'at once',
-    }),
-    pageRequests: !features.pri
-      ? null
-      : new RecordQueue({
-          ...common,
-          name: 'PRI queue',
-          registers: { base: PRIQ_BASE.offset, producer: PRIQ_PROD.offset, consumer: PRIQ_CONS.offset },
-          address: queueMemory('PRI queue', PAGE_REQUEST_BYTES, requestBits),
-          recordBytes: PAGE_REQUEST_BYTES,
-          sizeBits: requestBits,
-          sink: requestSink,
-          acknowledge: 'when empty',
-        }),
+    events,
+    pageRequests,
   };
 }
 
-function makeStreamTable(arena: TableArena, features: Features, wantedBits: number): StreamTable {
+function makeStreamTable(arena: TableArena, features: Features, wantedBits: number, giveBack: () => void): StreamTable {
   try {
     return new StreamTable(arena, Math.min(wantedBits, features.streamIdBits), features.twoLevelStreamTable);
   } catch (error) {
     assert(error instanceof RangeError, 'a stream table fails only for want of memory');
+    giveBack();
     throw new ProbeError(error.message);
   }
 }

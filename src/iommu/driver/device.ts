@@ -52,6 +52,8 @@ export class SmmuDevice implements IommuDevice {
   faults: FaultEnabling | null = null;
   /** The stream aborts whatever it is attached to. */
   blocked = false;
+  /** The stream aborts while the accesses that are stalled in it are ended. */
+  endingStalls = false;
   /** Enabled at the function. */
   atsEnabled = false;
   /** The flush that last emptied its ATC as a whole. */

@@ -36,6 +36,8 @@ export interface EventSinkOptions {
   readonly service: FaultService;
   readonly counters: DriverCounters;
   readonly log: Log;
+  /** Ends every access that is stalled now, with a record or without. */
+  readonly endStalls: () => void;
 }
 
 export class EventSink implements RecordSink<PendingGroup> {
@@ -44,12 +46,14 @@ export class EventSink implements RecordSink<PendingGroup> {
   readonly #counters: DriverCounters;
   readonly #log: Log;
   readonly #debug: boolean;
+  readonly #endStalls: () => void;
 
   constructor(options: EventSinkOptions) {
     this.#devices = options.devices;
     this.#service = options.service;
     this.#counters = options.counters;
     this.#log = options.log;
+    this.#endStalls = options.endStalls;
     this.#debug = options.log.isLevelEnabled('debug');
   }
 
@@ -63,6 +67,8 @@ export class EventSink implements RecordSink<PendingGroup> {
       return null;
     }
     this.#counters.stalls += 1;
+    // It ends with all the others of its stream, and its tag may be another's by the time of an answer.
+    if (device.endingStalls) return null;
     const pasid = pasidOf(view, at);
     const stag = EventRecord.STAG.get(view, at);
     const stage = EventRecord.S2.get(view, at) === 1 ? 2 : 1;
@@ -93,6 +99,11 @@ export class EventSink implements RecordSink<PendingGroup> {
   overflowed(): void {
     this.#counters.eventQueueOverflows += 1;
     this.#log.warn({ event: 'smmu.overflow', queue: 'event' });
+  }
+
+  /** Among the events that were lost may be those of stalled accesses, which nobody would answer (§7.2.2). */
+  aborted(): void {
+    this.#endStalls();
   }
 
   /** Tells of an event that no answer repairs. */

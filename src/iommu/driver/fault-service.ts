@@ -204,18 +204,22 @@ export class FaultService {
    * are stalled in the SMMU end with an abort.
    */
   *cancel(device: SmmuDevice): Steps {
+    yield* this.abortStalled(device);
     for (const whole of device.pending.all()) {
-      if (whole.finished) continue;
-      if (whole.origin === 'stall') {
-        yield* this.#finish(whole, 'invalid');
-        continue;
-      }
+      if (whole.finished || whole.origin === 'stall') continue;
       this.#options.counters.cancelled += 1;
       whole.finished = true;
       this.#forgetDeadline(whole);
       device.pending.delete(whole);
     }
     device.quiet.wakeAll();
+  }
+
+  /** Ends the stalled accesses that handlers were given; their answers will be late. */
+  *abortStalled(device: SmmuDevice): Steps {
+    for (const whole of device.pending.all()) {
+      if (!whole.finished && whole.origin === 'stall') yield* this.#finish(whole, 'invalid');
+    }
   }
 
   /** Waits until nothing of the device, or of one PASID of it, is pending or on its way. */

@@ -11,8 +11,13 @@ export interface GlobalErrorsOptions {
   readonly counters: DriverCounters;
   readonly log: Log;
   readonly recoverCommands: () => CommandFailure;
+  /** Events may have been lost, those of stalled accesses too (§7.2.2). */
+  readonly eventsLost: () => void;
   /** PRI records may have been lost (§8.2). */
   readonly pageRequestsLost: () => void;
+  /** A message that was to wake a queue's thread was lost. */
+  readonly eventInterruptLost: () => void;
+  readonly pageRequestInterruptLost: () => void;
   /** The SMMU is beyond repair: ends all translation and all waiting. */
   readonly giveUp: () => void;
 }
@@ -27,7 +32,7 @@ export class GlobalErrors {
 
   /** The interrupt handler; whoever waits for commands calls it too. Nothing in it waits. */
   readonly check = (): void => {
-    const { mmio, counters, log, recoverCommands, pageRequestsLost, giveUp } = this.#options;
+    const { mmio, counters, log, recoverCommands, giveUp } = this.#options;
     const raised = mmio.read32(GERROR.offset);
     const active = (raised ^ mmio.read32(GERRORN.offset)) >>> 0;
     if (active === 0) return;
@@ -42,7 +47,10 @@ export class GlobalErrors {
         continue;
       }
       log.error({ event: 'smmu.globalError', error: field.name });
-      if (field === GERROR.PRIQ_ABT_ERR) pageRequestsLost();
+      if (field === GERROR.EVENTQ_ABT_ERR) this.#options.eventsLost();
+      if (field === GERROR.PRIQ_ABT_ERR) this.#options.pageRequestsLost();
+      if (field === GERROR.MSI_EVENTQ_ABT_ERR) this.#options.eventInterruptLost();
+      if (field === GERROR.MSI_PRIQ_ABT_ERR) this.#options.pageRequestInterruptLost();
       // Service failure mode (§12.3): accesses abort and commands are not consumed.
       if (field === GERROR.SFM_ERR) giveUp();
     }

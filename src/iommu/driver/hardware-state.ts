@@ -34,7 +34,13 @@ export class DirtyState implements DirtyTracking {
     if (!this.#tree.splitAll()) return Errno.ENOMEM;
     this.#tree.format.bornClean = true;
     for (const table of this.#tree.all) {
-      if (table.level === LEAF_LEVEL && table.used > 0) this.#clean(table, 0, this.#entriesOf(table), 0, null, own);
+      if (table.level !== LEAF_LEVEL || table.used === 0) continue;
+      const { tableEntries } = this.#tree;
+      const entries = table.parent === null ? this.#tree.shape.rootEntries : tableEntries;
+      // A root may be several tables in a row.
+      for (let first = 0; first < entries; first += tableEntries) {
+        this.#clean(table, first, Math.min(tableEntries, entries - first), 0, null, own);
+      }
     }
     return Errno.OK;
   }
@@ -83,10 +89,6 @@ export class DirtyState implements DirtyTracking {
       written.noteWritten(iova, shape.granule);
       gather.add(iova, shape.granule, shape.granule);
     }
-  }
-
-  #entriesOf(table: Table): number {
-    return table === this.#tree.root ? this.#tree.shape.rootEntries : this.#tree.tableEntries;
   }
 }
 

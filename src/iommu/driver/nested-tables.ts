@@ -1,11 +1,15 @@
 /**
  * Tables that the SMMU reads through stage 2: those of a nested stage 1 domain and its context descriptors. They live in
- * a window in the upper half of the IPA space, at the host physical address plus half that space: mapped read-only, but
- * writable where the SMMU keeps state in stage 1 leaves, whose updates stage 2 must let through (§3.13.5).
+ * a window in the upper half of the IPA space, as far as every table can point, at the host physical address plus half
+ * that space: mapped read-only, but writable where the SMMU keeps state in stage 1 leaves, whose updates stage 2 must let
+ * through (§3.13.5).
  */
 import { Protection } from '../core.ts';
 import type { PageTable } from './page-table.ts';
 import type { TableMemory } from './table-memory.ts';
+
+/** Tables of 4 and 16 KiB granules reach no further, whatever the granule of stage 2 (DDI 0487 §D8.3.1). */
+const TABLE_ADDRESS_BITS = 48;
 
 export class NestedTableMemory implements TableMemory {
   readonly #source: TableMemory;
@@ -21,7 +25,7 @@ export class NestedTableMemory implements TableMemory {
     this.#source = source;
     this.#parent = parent;
     this.#protection = updated ? Protection.READ | Protection.WRITE : Protection.READ;
-    this.offset = 2 ** (parent.shape.inputBits - 1);
+    this.offset = 2 ** (Math.min(parent.shape.inputBits, TABLE_ADDRESS_BITS) - 1);
   }
 
   allocate(bytes: number, alignment: number): number {

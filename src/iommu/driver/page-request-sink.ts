@@ -77,6 +77,11 @@ export class PageRequestSink implements RecordSink<PendingGroup | UnknownGroup> 
     this.#log.warn({ event: 'smmu.overflow', queue: 'pri' });
     for (const device of this.#devices.values()) this.#service.discardPartial(device, 'overflow');
   }
+
+  /** Requests were lost that the SMMU answered or nobody did, and until GERROR is acknowledged it answers all (§8.2). */
+  aborted(): void {
+    for (const device of this.#devices.values()) this.#service.discardPartial(device, 'queue abort');
+  }
 }
 
 /** L, W, R = 0b100 with a PASID (§8): the caller has looked at L. */

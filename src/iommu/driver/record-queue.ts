@@ -15,6 +15,8 @@ export interface RecordSink<Work> {
   serve(work: Work): Steps;
   /** Records were lost. */
   overflowed(): void;
+  /** Writes of records were aborted: some are lost, without a word in the queue. */
+  aborted(): void;
 }
 
 export interface RecordQueueOptions<Work> {
@@ -32,7 +34,8 @@ export interface RecordQueueOptions<Work> {
   readonly sink: RecordSink<Work>;
   /**
    * When an overflow is acknowledged: the event queue at the first look (§7.4), the PRI queue when everything before the
-   * loss has been taken (§8.1.1).
+   * loss has been taken (§8.1.1). Aborted writes are told likewise; at once means that what the queue holds is thrown
+   * away, since it may be invalid (§7.2.2).
    */
   readonly acknowledge: 'at once' | 'when empty';
   /** From the interrupt handler's wake-up until the thread runs. */
@@ -52,6 +55,7 @@ export class RecordQueue<Work> {
   readonly #work: WaitQueue;
   readonly #progress: WaitQueue;
   #pending = false;
+  #aborted = false;
   #produced = 0;
   #consumed = 0;
   #handled = 0;
@@ -104,6 +108,12 @@ export class RecordQueue<Work> {
     this.#work.wakeAll();
   };
 
+  /** Writes of records were aborted (GERROR.EVENTQ_ABT_ERR, PRIQ_ABT_ERR). Nothing in it waits. */
+  noteAborted(): void {
+    this.#aborted = true;
+    this.interrupt();
+  }
+
   /** The body of the queue's thread; it never ends. */
   *thread(): Steps {
     for (;;) {
@@ -131,11 +141,16 @@ export class RecordQueue<Work> {
     for (;;) {
       if (this.#options.mmioReadNs > 0) yield this.#options.mmioReadNs;
       this.#look();
+      if (this.#isSpoilt) this.#discard();
       if (this.#consumed === this.#produced) {
+        if (this.#aborted) {
+          this.#aborted = false;
+          sink.aborted();
+        }
         if (!this.#acknowledgeOverflow()) return;
         continue;
       }
-      while (this.#consumed < this.#produced) {
+      while (this.#consumed < this.#produced && !this.#isSpoilt) {
         const at = address + (this.#consumed % this.#entries) * recordBytes;
         const work = sink.take(memory.readView(at), at % CHUNK_BYTES, this.#emptyNs);
         this.#consumed += 1;
@@ -157,6 +172,18 @@ export class RecordQueue<Work> {
     if (this.#produced === this.#consumed) this.#emptyNs = this.#options.scheduler.clock.now;
     this.#overflowSeen = producer >= OVERFLOW ? OVERFLOW : 0;
     if (this.#options.acknowledge === 'at once') this.#acknowledgeOverflow();
+  }
+
+  /** What the queue holds may be invalid. */
+  get #isSpoilt(): boolean {
+    return this.#aborted && this.#options.acknowledge === 'at once';
+  }
+
+  #discard(): void {
+    this.#consumed = this.#produced;
+    this.#giveBack();
+    this.#handled = this.#consumed;
+    this.#progress.wakeAll();
   }
 
   #acknowledgeOverflow(): boolean {

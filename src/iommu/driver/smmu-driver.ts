@@ -115,13 +115,15 @@ export class SmmuDriver implements NestingIommu {
     }
     const taken = this.#devices.get(streamId);
     if (taken !== undefined) throw new RangeError(`${name}: StreamID ${streamId} belongs to ${taken.name}`);
+    const forced = features.stallModel === StallModel.STALL;
     const device = new SmmuDevice(
-      options,
+      // Where no access may be terminated those of every device stall.
+      forced ? { ...options, stall: true } : options,
       {
         stall: features.stallModel !== StallModel.TERMINATE,
         // An access that may not be terminated cannot be an ATS one: S2S and EATS exclude each other (§5.2).
-        ats: features.ats && features.stallModel !== StallModel.STALL,
-        pri: features.pri && features.stallModel !== StallModel.STALL,
+        ats: features.ats && !forced,
+        pri: features.pri && !forced,
         substreamIdBits: features.substreamIdBits,
       },
       this.#options.scheduler,

@@ -109,7 +109,7 @@ export class StreamConfiguration {
     const ste = this.#ste;
     clear(ste);
     STE.V.set(ste, 0, 1);
-    if (device.blocked || !device.attached) return;
+    if (device.blocked || device.endingStalls || !device.attached) return;
     const own = device.domain;
     const below = own === null ? stageBelow(device) : own.stage === 2 ? own : own.parent;
     const stage1 = own?.stage === 1 || device.pasids.size > 0;

@@ -74,11 +74,12 @@ export class TableTree {
   }
 
   /**
-   * Entries to look at together: in a leaf table all up to `bytes` or its end; above, the one where {@link deepest}
-   * stopped, since a table may hang at the next.
+   * Entries to look at together: in a leaf table all up to `bytes` or its end, or that of the concatenated table (a root
+   * may be several); above, the one where {@link deepest} stopped, since a table may hang at the next.
    */
   run(table: Table, first: number, bytes: number, span: number): number {
-    return table.level === LEAF_LEVEL ? Math.min(this.tableEntries - first, Math.ceil(bytes / span)) : 1;
+    if (table.level !== LEAF_LEVEL) return 1;
+    return Math.min(this.tableEntries - (first & (this.tableEntries - 1)), Math.ceil(bytes / span));
   }
 
   /** Frees what the gather of `epoch` retired, unless it was taken into use again. */
