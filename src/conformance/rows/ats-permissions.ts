@@ -1,6 +1,7 @@
 /** What ATS Translation Requests are granted: permissions, sizes, updated flags (IHI 0070 §13.6.3, §13.7, §3.13.7). */
 import { answers, denied, maps, shown } from '../bench/ats-completion.ts';
 import { type Bench, PAGE, VA } from '../bench/bench.ts';
+import { brokenNested, IPA } from '../bench/broken.ts';
 import { CONFIG, type SteValues } from '../bench/streams.ts';
 import { BIT, LEAF_1, LEAF_2, type Tables } from '../bench/tables.ts';
 import type { TranslateOptions } from '../bench/traffic.ts';
@@ -55,6 +56,7 @@ const PERMISSIONS: readonly PermissionCase[] = [
   { name: 'execute-only', ap: '-/RW', request: { pasid: WITH_PASID, execute: true }, expected: ['Success none'] },
   { name: 'execute-without-pasid', ap: 'RO/RO', request: { execute: true }, expected: ['Success R'] },
   { name: 'privileged-without-pasid', ap: '-/RW', xn: UXN, request: { privileged: true }, expected: ['Success none'] },
+  { name: 'privileged-without-pasid-user-page', ap: 'RW/RW', request: { privileged: true }, expected: ['Success RW'] },
   { name: 'write-execute', ap: 'RW/RW', request: { pasid: WITH_PASID, execute: true }, expected: ['Success RWX'] },
   {
     name: 'privcfg-privileged',
@@ -350,6 +352,33 @@ function accessedIfGranted(b: Bench, stage2: Tables, ipa: number): void {
 }
 
 const grantsAccess: Row[] = [
+  row(
+    '13.7',
+    'execute-implies-read',
+    'Exe=1 to a page of stage 2 that may be written and executed, not read: W alone',
+    (b) => {
+      b.needs({ SSIDSIZE: 'positive' });
+      b.start();
+      const { stage2 } = brokenNested(b, null, 'none', { ...EATS_FULL, S1CDMax: 1, S1DSS: 0b01 });
+      stage2.map(IPA.IN, PAGE, LEAF_2 & ~0x40n);
+      answers(b, { va: VA, pasid: 0, execute: true }, 'Success W');
+    },
+    { features: ATS },
+  ),
+  row(
+    '3.9.1.2',
+    'denied-block',
+    'a 2 MiB block that grants nothing: Success, R=W=0, the size of the STU',
+    (b) => {
+      b.start();
+      b.stage1({ ste: EATS_FULL }).lower.map(VA, PAGE, LEAF_1 & ~BIT.AP1, 2);
+      denied(b, { va: VA });
+      // The same from what a privileged access left in the TLB.
+      b.reaches({ va: VA, privileged: true }, PAGE);
+      denied(b, { va: VA });
+    },
+    { features: ATS },
+  ),
   row(
     '13.7',
     'write-only-access',

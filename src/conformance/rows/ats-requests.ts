@@ -208,6 +208,18 @@ const skipping: Row[] = [
     { features: ATS },
   ),
   row(
+    '13.6.5',
+    'beyond-ias',
+    'stage 1 alone, skipped, an address beyond the IAS: Success with R=W=0',
+    (b) => {
+      b.needs({ SSIDSIZE: 'positive' });
+      b.start();
+      b.stage1({ ste: { ...EATS_FULL, ...SKIP } });
+      denied(b, { va: 2n ** 50n });
+    },
+    { features: { ATS: 1, OAS: 5 } },
+  ),
+  row(
     '13.6.4',
     'nested',
     'both stages, stage 1 skipped: stage 2 alone, the PA',

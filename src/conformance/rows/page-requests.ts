@@ -305,6 +305,27 @@ const overflow: Row[] = [
     },
     { features: PRI },
   ),
+  ...[
+    { read: false, write: true },
+    { read: true, write: false },
+  ].map(({ read, write }) =>
+    row(
+      '8',
+      `no-marker-${read ? 'read' : 'write'}`,
+      `LWR=0b1${write ? 1 : 0}${read ? 1 : 0} with a PASID is no stop marker: dropped, it gets a response`,
+      (b) => {
+        b.start({ pages: 0 });
+        fill(b);
+        b.requestPage({ pasid: 3, read, write, last: true, group: 5 });
+        equal(
+          'responses',
+          b.system.responses.map(({ groupIndex }) => groupIndex),
+          [5],
+        );
+      },
+      { features: SUBSTREAMS },
+    ),
+  ),
   row(
     '8.1',
     'intact',
@@ -367,6 +388,20 @@ const interrupts: Row[] = [
       equal('interrupts', b.system.takeInterrupts(), ['priority']);
     },
     { features: { ...PRI, MSI: 1 } },
+  ),
+  row(
+    '6.3.36',
+    'lo-1-marker',
+    'LO=1: a stop marker has Last=1 and interrupts, queued or dropped by overflow',
+    (b) => {
+      b.start({ pages: 0 });
+      b.registers.set('PRIQ_IRQ_CFG2', { LO: 1 });
+      b.registers.set('IRQ_CTRL', { PRIQ_IRQEN: 1 });
+      for (let n = 0; n < 2; n++) b.requestPage({ pasid: 3, read: false, write: false, last: true });
+      equal('overflow', b.pages.overflowed, true);
+      equal('interrupts', b.system.takeInterrupts(), ['priority', 'priority']);
+    },
+    { features: { ...SUBSTREAMS, MSI: 1 } },
   ),
   row(
     '6.3.36',

@@ -88,6 +88,28 @@ const ppar: Row[] = PPAR_ERRORS.flatMap(({ name, setUp, start }) =>
   ),
 );
 
+/** An STE that only aborts is valid, and its PPAR counts (§8.1). */
+const pparOfAborting: Row[] = [0, 1].map((PPAR) =>
+  row(
+    '8.1',
+    `ppar-config-0-${PPAR}`,
+    `automatic response, STE.Config=0b000, PPAR=${PPAR}: Success ${PPAR === 1 ? 'with' : 'without'} PASID`,
+    (b) => {
+      b.start({ pages: 0 });
+      b.ste({ Config: CONFIG.ABORT, PPAR });
+      fill(b);
+      b.requestPage({ pasid: 4 });
+      equal(
+        'responses',
+        b.system.responses.map(({ code, pasid }) => `${code} ${pasid}`),
+        [PPAR === 1 ? '0 4' : '0 -1'],
+      );
+      b.noEvent();
+    },
+    { features: { ...SUBSTREAMS, PPS: 0 } },
+  ),
+);
+
 /** Requests that cannot be queued for other reasons (§8.2). */
 function refused(b: Bench): void {
   b.requestPage({ group: 1, last: true });
@@ -100,6 +122,16 @@ function refused(b: Bench): void {
     [1, 2, 3].map((group) => `${group} ${FAILURE} -1`),
   );
   equal('overflow', b.pages.overflowed, false);
+}
+
+/** A write of the queue aborted; the queue is good again, and disabled. */
+function aborted(b: Bench): void {
+  b.registers.write('PRIQ_BASE', NOWHERE + 4);
+  b.control({ PRIQEN: 1 });
+  b.requestPage();
+  b.control({ PRIQEN: 0 });
+  b.registers.write('PRIQ_BASE', b.pages.base + b.pages.log2);
+  b.registers.write('PRIQ_PROD', 0);
 }
 
 const refusals: Row[] = [
@@ -155,16 +187,25 @@ const refusals: Row[] = [
   ),
   row(
     '8.2',
+    'error-unacknowledged',
+    'PRIQ_ABT_ERR still active: requests are refused though the queue is good again',
+    (b) => {
+      b.start({ PRIQEN: 0 });
+      aborted(b);
+      b.control({ PRIQEN: 1 });
+      b.system.responses.length = 0;
+      refused(b);
+      equal('PRIQ_PROD.WR', b.pages.prod, 0);
+    },
+    { features: PRI },
+  ),
+  row(
+    '8.2',
     'error-acknowledged',
     'after PRIQ_ABT_ERR is acknowledged requests are queued',
     (b) => {
       b.start({ PRIQEN: 0 });
-      b.registers.write('PRIQ_BASE', NOWHERE + 4);
-      b.control({ PRIQEN: 1 });
-      b.requestPage();
-      b.control({ PRIQEN: 0 });
-      b.registers.write('PRIQ_BASE', b.pages.base + b.pages.log2);
-      b.registers.write('PRIQ_PROD', 0);
+      aborted(b);
       b.registers.set('GERRORN', { PRIQ_ABT_ERR: 1 });
       b.control({ PRIQEN: 1 });
       b.requestPage({ group: 8 });
@@ -293,4 +334,4 @@ const responses: Row[] = [
   ),
 ];
 
-export const pageResponseRows: readonly Row[] = [...automatic, ...ppar, ...refusals, ...responses];
+export const pageResponseRows: readonly Row[] = [...automatic, ...ppar, ...pparOfAborting, ...refusals, ...responses];
