@@ -180,6 +180,8 @@ export class Attachments {
     if (!domain.inUse) yield* domain.forget();
     if (domain.parent !== null && !domain.parent.inUse) yield* domain.parent.forget();
     if (!device.attached) {
+      // A function that goes on asking is no reason to wait: the SMMU records what it sends whatever its STE says (§8.2).
+      this.#parts.service.discardPartial(device, 'detach');
       const left = device.pending.size + device.partial.size;
       this.#invariants.check('one-response', left === 0, () => `${device.name} is detached with ${left} groups open`);
       device.blocked = false;
