@@ -361,11 +361,13 @@ const pasids: Row[] = [
     (b) => {
       b.needs({ SSIDSIZE: 'positive' });
       b.start({ ATSCHK: 1 });
-      const { stage2 } = brokenNested(b, null, 'none', { EATS: 2, S1CDMax: 1 });
+      const { stage2 } = brokenNested(b, null, 'none', { EATS: 2, S1CDMax: 1, S1DSS: 0b01 });
       // XN=0b01: executable by unprivileged code alone.
       stage2.map(IPA.IN, PAGE, LEAF_2 | BIT.PXN);
       b.reaches({ va: IPA.IN, pasid: 1, execute: true, ...TRANSLATED }, PAGE);
       b.reaches({ va: IPA.IN, pasid: 1, privileged: true, ...TRANSLATED }, PAGE);
+      // Without the prefix it is unprivileged data.
+      b.reaches({ va: IPA.IN, execute: true, privileged: true, ...TRANSLATED }, PAGE);
       const fields = { ...stage2Fields('IN', IPA.IN), InD: 1, PnU: 1, SSV: 1, SubstreamID: 1 };
       b.faults({ va: IPA.IN, pasid: 1, execute: true, privileged: true, ...TRANSLATED }, 'F_PERMISSION', fields);
     },
