@@ -201,6 +201,23 @@ const completion: Row[] = [
     { features: ATS },
   ),
   row(
+    '6.3.9.3',
+    'sync-waits-disabled',
+    'CMDQEN=0 while a CMD_SYNC waits: it is not consumed before the queue is enabled again',
+    (b) => {
+      waiting(b, 1, 1);
+      b.control({ CMDQEN: 0 });
+      b.system.invalidations[0]?.complete();
+      b.settle();
+      equal('CMDQ_CONS.RD', b.commands.cons, 1);
+      equal('signals', b.system.takeInterrupts(), []);
+      b.control({ CMDQEN: 1 });
+      equal('CMDQ_CONS.RD after CMDQEN=1', b.commands.cons, 2);
+      equal('signals after CMDQEN=1', b.system.takeInterrupts(), ['sync']);
+    },
+    { features: ATS },
+  ),
+  row(
     '3.9.1.4',
     'timeout',
     'an invalidation that is never answered: CERROR_ATC_INV_SYNC, RD stays at the CMD_SYNC',

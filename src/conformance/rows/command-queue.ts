@@ -368,6 +368,18 @@ const sync: Row[] = [
   ),
   row(
     '4.7.3',
+    'message-beyond-oas',
+    'CMD_SYNC: an MSIAddress that is zero but for bits beyond the OAS sends a message, to the truncated address',
+    (b) => {
+      b.start();
+      // Nothing answers at address 0.
+      b.commands.run('SYNC', { CS: 1, MSIAddress: 2 ** 50 / 4, MSIData: 1 });
+      equal('GERROR.MSI_CMDQ_ABT_ERR', b.registers.get('GERROR', 'MSI_CMDQ_ABT_ERR'), 1);
+    },
+    { features: { MSI: 1, OAS: 5 } },
+  ),
+  row(
+    '4.7.3',
     'no-msi',
     'MSI=0: MSIAddress is ignored, the wired interrupt comes',
     (b) => {

@@ -6,6 +6,7 @@ import { CONFIG } from '../bench/streams.ts';
 import { STREAM, type Transaction } from '../bench/traffic.ts';
 import { equal, oneOf } from '../check.ts';
 import { type Row, row } from '../row.ts';
+import { NOWHERE } from '../subject.ts';
 
 /** Two alike: one record may stand for both; an answer to it makes the other come forward (§3.12.2.1). */
 const duplicates: Row[] = [
@@ -153,6 +154,29 @@ const unwritable: Row[] = [
       const held = b.stalls({ va: VA });
       equal('EVENTQ_PROD', b.events.prod, 0);
       b.control({ EVENTQEN: 1 });
+      resume(b, tag(b), ABORT);
+      ended(held, 'abort');
+    },
+    STALLING,
+  ),
+  row(
+    '7.2.1',
+    'error',
+    'a stall record is not lost while EVENTQ_ABT_ERR is active: it comes when that is acknowledged',
+    (b) => {
+      b.start({ EVENTQEN: 0 });
+      stalling(b);
+      const good = b.events.base + b.events.log2;
+      b.registers.write('EVENTQ_BASE', NOWHERE + b.events.log2);
+      b.control({ EVENTQEN: 1 });
+      fill(b, 2 ** b.events.log2 - 1);
+      b.control({ EVENTQEN: 0 });
+      b.registers.write('EVENTQ_BASE', good);
+      b.registers.write('EVENTQ_PROD', 0);
+      b.control({ EVENTQEN: 1 });
+      const held = b.stalls({ va: VA });
+      equal('EVENTQ_PROD while the error is active', b.events.prod, 0);
+      b.registers.set('GERRORN', { EVENTQ_ABT_ERR: 1 });
       resume(b, tag(b), ABORT);
       ended(held, 'abort');
     },
