@@ -101,7 +101,6 @@ function build(options: SmmuDriverOptions, features: Features, shared: Shared): 
   const commandBits = Math.min(bits.command ?? DEFAULT_QUEUE_BITS.command, features.commandQueueBits);
   const eventBits = Math.min(bits.event ?? DEFAULT_QUEUE_BITS.event, features.eventQueueBits);
   const requestBits = Math.min(bits.pageRequest ?? DEFAULT_QUEUE_BITS.pageRequest, features.pageRequestQueueBits);
-  if (commandBits < 1) throw new ProbeError('SMMU_IDR1.CMDQS is 0; a command queue of one entry holds no CMD_SYNC');
   const taken: { readonly address: number; readonly bytes: number }[] = [];
   const giveBack = (): void => {
     for (const { address, bytes } of taken) arena.free(address, bytes);

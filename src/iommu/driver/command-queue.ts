@@ -22,7 +22,7 @@ export interface CommandQueueOptions {
   readonly memory: Memory;
   /** Physical address, aligned to the queue's size. */
   readonly base: number;
-  /** log2 of the number of commands, 1..19. */
+  /** log2 of the number of commands, 0..19. */
   readonly sizeBits: number;
   /** From issue of a CMD_SYNC to its observed completion when nothing is outstanding. */
   readonly syncNs: number;
