@@ -102,8 +102,9 @@ export class HostMemory {
   *allocateFrame(): Steps<number> {
     const { allocator, latency } = this;
     if (allocator.freeFrames <= this.reserveFrames) {
-      yield* this.#reclaimer.reclaim();
-      if (allocator.freeFrames <= this.reserveFrames / 2) return Errno.ENOMEM;
+      const least = this.reserveFrames / 2;
+      yield* this.#reclaimer.reclaim(allocator.freeFrames <= least);
+      if (allocator.freeFrames <= least) return Errno.ENOMEM;
     }
     const frame = allocator.allocateFrame();
     if (frame < 0) return Errno.ENOMEM;

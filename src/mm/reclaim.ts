@@ -5,18 +5,29 @@ import { PageState, type PageStore } from './page-store.ts';
 
 /** Pages freed by one reclaim, so that revoking is paid for a batch. */
 const BATCH_PAGES = 32;
+/** Calls that a search without success stands for: where nearly all is pinned, each search looks at all of it. */
+const CALLS_PER_FUTILE_SEARCH = 256;
 
 export class Reclaimer {
   readonly #host: HostMemory;
   #store: PageStore | null = null;
   #index = 0;
+  /** Calls left until the next search. */
+  #pause = 0;
 
   constructor(host: HostMemory) {
     this.#host = host;
   }
 
-  /** Frees up to a batch of pages: how many. Pages in use by others at this moment are passed over. */
-  *reclaim(): Steps<number> {
+  /**
+   * Frees up to a batch of pages: how many. Pages in use by others at this moment are passed over. After a search that
+   * found nothing only an urgent call searches, or one after many.
+   */
+  *reclaim(urgent: boolean): Steps<number> {
+    if (!urgent && this.#pause > 0) {
+      this.#pause -= 1;
+      return 0;
+    }
     let freed = 0;
     // Two turns of the clock: the first may only take the second chances away.
     let turns = this.#host.stores.size * 2 + 1;
@@ -34,6 +45,7 @@ export class Reclaimer {
       while (count < most && this.#victim(store, first + count) >= 0) count += 1;
       freed += yield* swapOut(this.#host, store, first, count);
     }
+    this.#pause = freed > 0 ? 0 : CALLS_PER_FUTILE_SEARCH;
     if (freed > 0 && this.#host.log.isLevelEnabled('debug'))
       this.#host.log.debug({ event: 'mm.reclaim', pages: freed });
     return freed;

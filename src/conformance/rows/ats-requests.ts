@@ -184,7 +184,7 @@ function translating(b: Bench, kind: 'stage 1' | 'stage 2' | 'nested', ste: SteV
 }
 
 /** Stage 1 skipped by S1DSS (§13.6.4, §13.6.5). */
-const SKIP: SteValues = { S1CDMax: 2, S1DSS: 0b01 };
+const SKIP: SteValues = { S1CDMax: 1, S1DSS: 0b01 };
 
 const skipping: Row[] = [
   row(
@@ -295,7 +295,7 @@ const ERRORS: readonly {
   {
     name: 'F_STREAM_DISABLED',
     setUp: (b) => {
-      b.stage1({ ste: { ...EATS_FULL, S1CDMax: 2, S1DSS: 0 } });
+      b.stage1({ ste: { ...EATS_FULL, S1CDMax: 1, S1DSS: 0 } });
       return { va: VA };
     },
   },

@@ -201,7 +201,7 @@ const single: Row[] = [
     b.start();
     const { tables, fields } = b.stage2Tables();
     tables.map(VA, PAGE + 0x5000);
-    b.ste({ Config: CONFIG.NESTED, ...fields, S1CDMax: 2, S1DSS: 0b01, S1ContextPtr: 1 });
+    b.ste({ Config: CONFIG.NESTED, ...fields, S1CDMax: 1, S1DSS: 0b01, S1ContextPtr: 1 });
     b.reaches({ va: VA }, PAGE + 0x5000);
   }),
   row(
