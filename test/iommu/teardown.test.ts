@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Completion } from '../../src/hw/pcie/tlp.ts';
 import type { FaultGroup } from '../../src/iommu/core.ts';
+import { ownDomain } from '../../src/iommu/driver/domain.ts';
 import { DATA, driverBoard, mapping, TestHandler } from './driver-board.ts';
 
 const owner = {};
@@ -47,6 +48,29 @@ describe('detach', () => {
     board.settle();
     expect(detaching.done).toBe(true);
     expect(handler.groups).toHaveLength(1);
+  });
+
+  test('a flush on the way out still invalidates: the next user of the domain must not meet what was cached', () => {
+    const board = driverBoard({ profile: 'kunpeng920' });
+    const fn = board.function(8);
+    const domain = board.attached(fn);
+    expect(domain.map(0, DATA, 4096, 3)).toBe(0);
+    const detaching = board.spawn(board.driver.detach(domain, fn.device));
+    let unused = false;
+    board.run(
+      (function* () {
+        for (; !detaching.done && ownDomain(domain).inUse; ) yield 1;
+        unused = !detaching.done;
+        const gather = domain.newGather();
+        expect(domain.unmap(0, 4096, gather)).toBe(4096);
+        yield* domain.flush(gather);
+      })(),
+    );
+    expect(unused).toBe(true);
+    expect(board.driver.counters.flushes).toBe(1);
+    board.settle();
+    expect(detaching.done).toBe(true);
+    board.driver.freeDomain(domain);
   });
 
   test('terminates stalls whose events found no room', () => {

@@ -177,8 +177,8 @@ export class Attachments {
       yield* invalidation.complete(batch, null);
     }
     this.#forget(domain, device, pasid);
-    if (!domain.inUse) yield* domain.forget();
-    if (domain.parent !== null && !domain.parent.inUse) yield* domain.parent.forget();
+    if (!domain.inUse) yield* domain.retire();
+    if (domain.parent !== null && !domain.parent.inUse) yield* domain.parent.retire();
     if (!device.attached) {
       // A function that goes on asking is no reason to wait: the SMMU records what it sends whatever its STE says (§8.2).
       this.#parts.service.discardPartial(device, 'detach');

@@ -38,6 +38,8 @@ export abstract class SmmuDomain implements IommuDomain {
   readonly children = new Set<SmmuDomain>();
   handler: FaultHandler | null = null;
   freed = false;
+  /** Calls of {@link retire} that have not ended. */
+  #retiring = 0;
 
   constructor(id: number, stage: 1 | 2, parent: SmmuDomain | null) {
     this.id = id;
@@ -56,8 +58,15 @@ export abstract class SmmuDomain implements IommuDomain {
    * access through. A page request does not say which stage it failed at.
    */
   abstract output(pasid: number, fault: PageFault): PageFault | null;
-  /** Forgets everything that TLBs hold of the domain. No device uses it any more. */
-  abstract forget(): Steps;
+  /** Forgets everything that TLBs hold of the domain. */
+  protected abstract forget(): Steps;
+
+  /** {@link forget}, once nothing uses the domain. */
+  *retire(): Steps {
+    this.#retiring += 1;
+    yield* this.forget();
+    this.#retiring -= 1;
+  }
 
   setFaultHandler(handler: FaultHandler | null): void {
     this.handler = handler;
@@ -68,6 +77,11 @@ export abstract class SmmuDomain implements IommuDomain {
     if (this.attachments.length > 0) return true;
     for (const child of this.children) if (child.attachments.length > 0) return true;
     return false;
+  }
+
+  /** Whether TLBs may hold something of it: what no stream uses any more is there until it is forgotten. */
+  get mayBeCached(): boolean {
+    return this.#retiring > 0 || this.inUse;
   }
 
   protected assertAlive(): void {

@@ -66,7 +66,7 @@ export class GuestDomain extends SmmuDomain {
     return end === WalkEnd.OUTPUT ? { ...fault, page } : { ...fault, page, read: true, write: false, execute: false };
   }
 
-  *forget(): Steps {
+  protected *forget(): Steps {
     yield* this.#invalidation.flushGuest(this);
   }
 }

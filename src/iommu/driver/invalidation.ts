@@ -54,7 +54,7 @@ export class Invalidation {
   *flush(domain: PagedDomain, gather: DomainGather): Steps {
     if (gather.empty) return;
     // What no stream uses is in no TLB: the last detach saw to that.
-    if (domain.inUse) {
+    if (domain.mayBeCached) {
       const batch = this.#queue.batch();
       this.#invalidateTlbs(batch, domain, gather);
       const atcs = this.#invalidateAtcs(batch, domain, gather);

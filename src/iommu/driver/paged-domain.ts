@@ -95,7 +95,7 @@ export class PagedDomain extends SmmuDomain {
     return { ...fault, page: Math.floor(found.physical / 4096) };
   }
 
-  *forget(): Steps {
+  protected *forget(): Steps {
     yield* this.#invalidation.flushAll(this);
   }
 }
