@@ -30,7 +30,8 @@ class Guest {
     this.below = board.driver.createDomain({ stage: 2 });
     this.below.map(GUEST, DATA, BYTES, 7);
     const domain = board.driver.createGuestDomain(this.below, {
-      contextTable: GUEST,
+      // What lies below the size of a table plays no part; the two entries of format 2 fill no 64 bytes.
+      contextTable: format === 2 ? GUEST : GUEST + 64 * 3,
       contextBits: format === 0 ? 5 : 11,
       contextFormat: format,
       withoutPasid,
@@ -73,7 +74,7 @@ class Guest {
 /** Each context descriptor has an ASID of its own: with one for two, the TLB would rightly answer for both. */
 function randomContext(random: Random, shift: (typeof GRANULES)[number], asid: number): DataView {
   const cd = new DataView(new ArrayBuffer(64));
-  const table = () => (GUEST + 0x1_0000 * (1 + random.below(13))) / 16;
+  const table = () => (GUEST + 0x1_0000 * (1 + random.below(13))) / 16 + (random.chance(0.3) ? random.below(256) : 0);
   encodeInto(CD, cd, 0, {
     V: random.chance(0.95) ? 1 : 0,
     T0SZ: 16 + random.below(24),
@@ -141,7 +142,10 @@ test.each([
     } else {
       const leaf = GUEST + 0x1_0000 * (format === 1 ? 14 : 15);
       const first = new DataView(new ArrayBuffer(8));
-      encodeInto(L1CD, first, 0, { V: random.chance(0.9) ? 1 : 0, L2Ptr: leaf / 4096 });
+      encodeInto(L1CD, first, 0, {
+        V: random.chance(0.9) ? 1 : 0,
+        L2Ptr: leaf / 4096 + (format === 2 ? random.below(16) : 0),
+      });
       guest.put(GUEST + Math.floor(pasid / 2 ** leafBits) * 8, first);
       guest.put(leaf + (pasid % 2 ** leafBits) * 64, randomContext(random, shift, pasid + 1));
     }

@@ -78,15 +78,17 @@ export class GuestWalk {
 
   /** Guest physical address of a context descriptor, {@link INVALID} or {@link MISSING}. */
   #contextAddress(index: number): number {
-    const { contextTable, contextFormat } = this.#tables;
+    const { contextTable, contextBits, contextFormat } = this.#tables;
     const size = CD.$.byteLength;
-    if (contextFormat === S1Fmt.LINEAR) return contextTable + index * size;
+    if (contextFormat === S1Fmt.LINEAR) return alignedDown(contextTable, size * 2 ** contextBits) + index * size;
     const leafBits = contextFormat === S1Fmt.TWO_LEVEL_4K ? 6 : 10;
-    const at = this.#host(contextTable + Math.floor(index / 2 ** leafBits) * L1CD.$.byteLength);
+    const bytes = Math.max(64, 2 ** (contextBits - leafBits) * L1CD.$.byteLength);
+    const at = this.#host(alignedDown(contextTable, bytes) + Math.floor(index / 2 ** leafBits) * L1CD.$.byteLength);
     if (at < 0) return MISSING;
     const view = this.#memory.readView(at);
     if (L1CD.V.get(view, at % CHUNK_BYTES) === 0) return INVALID;
-    return L1CD.L2Ptr.get(view, at % CHUNK_BYTES) * PAGE + (index % 2 ** leafBits) * size;
+    const leaf = alignedDown(L1CD.L2Ptr.get(view, at % CHUNK_BYTES) * PAGE, 2 ** leafBits * size);
+    return leaf + (index % 2 ** leafBits) * size;
   }
 
   #walkContext(cd: DataView, at: number, access: PageFault): WalkEnd {
@@ -104,7 +106,9 @@ export class GuestWalk {
     if (shift === 0 || inputBits <= shift || page < 0 || page >= pages) return WalkEnd.STAGE_1;
     const indexBits = shift - 3;
     const startLevel = 4 - Math.ceil((inputBits - shift) / indexBits);
-    let table = (upper ? CD.TTB1 : CD.TTB0).get(cd, at) * 16;
+    const startShift = shift + (LEAF_LEVEL - startLevel) * indexBits;
+    const startBytes = 2 ** (inputBits - startShift) * DESCRIPTOR_BYTES;
+    let table = alignedDown((upper ? CD.TTB1 : CD.TTB0).get(cd, at) * 16, startBytes);
     let tableLimits = 0;
     const hierarchical = (upper ? CD.HAD1 : CD.HAD0).get(cd, at) === 0;
     for (let level = startLevel; level <= LEAF_LEVEL; level++) {
@@ -174,6 +178,9 @@ export class GuestWalk {
     return top + (this.#high & 0xffff) * TWO_32 + low;
   }
 }
+
+/** Tables are aligned to their size: what lies below in a pointer plays no part (IHI 0070 §5.2 S1Fmt, §5.4 TTB0). */
+const alignedDown = (address: number, bytes: number): number => address - (address % bytes);
 
 const INVALID = -1;
 const MISSING = -2;
