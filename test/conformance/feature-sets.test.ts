@@ -13,7 +13,9 @@ test.each<[name: string, preset: string, changes: FeatureValues, passed: number]
   ['stage 1 alone, no ATS, no stalls', 'full', { S2P: 0, ATS: 0, STALL_MODEL: 1 }, 1300],
   ['small queues, few streams', 'full', { CMDQS: 3, EVENTQS: 3, PRIQS: 3, SIDSIZE: 4 }, 2300],
   ['single entries, one stream', 'full', { CMDQS: 0, EVENTQS: 0, PRIQS: 0, SIDSIZE: 0 }, 200],
+  ['one stream', 'full', { SIDSIZE: 0 }, 600],
   ['faults that always stall', 'full', { STALL_MODEL: 2 }, 2000],
+  ['two SubstreamIDs', 'full', { SSIDSIZE: 1 }, 2300],
   ['one stall at a time', 'full', { STALL_MAX: 1 }, 2400],
   ['64 KiB granules, big-endian tables', 'full', { GRAN4K: 0, GRAN16K: 0, TTENDIAN: 3 }, 900],
   [

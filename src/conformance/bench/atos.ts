@@ -71,6 +71,7 @@ const PAGE_BYTES = 0x1000n;
 /** GATOS_PAR of a look-up that has come to its end. @throws Mismatch when it never does. */
 export function lookUp(b: Bench, options: LookUpOptions): bigint {
   b.needs({ ATOS: 1 });
+  b.presentable(options);
   const { registers } = b;
   if (options.pasid !== undefined) b.needs({ SSIDSIZE: 'positive' });
   const substream = options.pasid === undefined ? 0n : (1n << 52n) | (BigInt(options.pasid) << 32n);

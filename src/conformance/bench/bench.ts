@@ -183,7 +183,7 @@ export class Bench extends Machine {
     this.#payload += 1n;
     const payload = new Uint8Array(options.length ?? 8);
     payload.set(bytes64(this.#payload).subarray(0, payload.length));
-    this.#presentable(options);
+    this.presentable(options);
     const transaction = new Transaction(options, payload);
     this.#last = transaction;
     transaction.complete(this.unit.port.memory(transaction.request));
@@ -247,7 +247,7 @@ export class Bench extends Machine {
   /** Sends an ATS Translation Request. */
   translate(options: TranslateOptions): TranslationCompletion {
     this.needs({ ATS: 1 });
-    this.#presentable(options);
+    this.presentable(options);
     const request = translationRequest(options);
     this.unit.port.translate(request);
     this.settle();
@@ -256,13 +256,13 @@ export class Bench extends Machine {
 
   /** Sends a page request message. */
   requestPage(options: PageRequestOptions = {}): void {
-    this.#presentable(options);
+    this.presentable(options);
     this.unit.port.pageRequest(pageRequest(options));
     this.settle();
   }
 
   /** @throws NotAnnounced for a StreamID that the SMMU cannot be presented with (§6.3.2). */
-  #presentable({ sid = STREAM }: Sender): void {
+  presentable({ sid = STREAM }: Sender): void {
     const bits = this.feature('SIDSIZE');
     if (sid >= 2 ** bits) throw new NotAnnounced(`StreamID ${sid} with SIDSIZE=${bits}`);
   }
