@@ -10,6 +10,9 @@ const FIRST_PAGE = 0x10_0000;
 const LEAF = 0x743;
 /** The DMA must keep this part of the copy's speed. */
 const SPEED = 0.6;
+/** Rounds, and how many there may be before a figure over its budget is believed. */
+const ROUNDS = 3;
+const MOST_ROUNDS = 12;
 
 export async function dmaLines(): Promise<Line[]> {
   const board = new SmmuBoard();
@@ -30,10 +33,10 @@ export async function dmaLines(): Promise<Line[]> {
   const copy = () => {
     for (let at = 0; at < buffer.length; at += PAGE_BYTES) target.set(buffer.subarray(at, at + PAGE_BYTES), at);
   };
-  // In turn, so that a change of the machine's speed meets both.
+  // In turn, so that a change of the machine's speed meets both; again where it met one of them alone.
   let copyNs = Number.POSITIVE_INFINITY;
   let dmaNs = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < ROUNDS || (round < MOST_ROUNDS && dmaNs > copyNs / SPEED); round++) {
     copyNs = Math.min(copyNs, (await nanoseconds(copy)) / PAGES);
     dmaNs = Math.min(dmaNs, (await nanoseconds(dma)) / PAGES);
   }
