@@ -127,7 +127,7 @@ export class FaultQueue implements FaultHandler, VfioFile {
 
   #write(target: DataView, start: number, group: FaultGroup, cookie: number): number {
     const { device, pasid, index, pages } = group;
-    const number = [...this.io.devices].indexOf(device);
+    const number = this.io.devices.numberOf(device);
     let at = start;
     for (const [place, fault] of pages.entries()) {
       for (let byte = 0; byte < RECORD_BYTES; byte += 4) target.setUint32(at + byte, 0, true);

@@ -98,9 +98,9 @@ export class GuestTableSlot {
   /** Carries out the guest's commands: how many; -EINVAL when nothing is bound. */
   *invalidate(commands: DataView): Steps<number> {
     if (this.#bound === null || this.#iommu === null) return Errno.EINVAL;
-    const devices = [...this.#io.devices];
+    const { devices } = this.#io;
     this.#invalidating += 1;
-    const done = yield* this.#iommu.invalidateGuest(this.#bound.domain, commands, (number) => devices[number] ?? null);
+    const done = yield* this.#iommu.invalidateGuest(this.#bound.domain, commands, (number) => devices.at(number));
     this.#invalidating -= 1;
     this.#invalidated.wakeAll();
     return done;

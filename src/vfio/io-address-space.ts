@@ -16,6 +16,7 @@ import type { Log } from '../sim/log.ts';
 import type { Latency } from '../sim/profile.ts';
 import { type Scheduler, type Steps, WaitQueue } from '../sim/task.ts';
 import { FaultCounters, Gauge } from './counters.ts';
+import { DeviceSet } from './device-set.ts';
 import { evict } from './eviction.ts';
 import type { SpaceWatches } from './invalidation.ts';
 import type { Mapping } from './mapping.ts';
@@ -58,7 +59,7 @@ export class IoAddressSpace {
   readonly counters = new FaultCounters();
   /** Bytes pinned for devices. */
   readonly pinned: Gauge;
-  readonly devices = new Set<IommuDevice>();
+  readonly devices = new DeviceSet();
   /** Devices that are being detached: their faults wait for nothing any more. */
   readonly leaving = new Set<IommuDevice>();
   /** Who is told when an access of a device failed for good. */

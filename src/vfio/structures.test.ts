@@ -1,8 +1,11 @@
 /** The data structures of VFIO against plain models, over random programs. */
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { hostFixture } from '../../test/support/host.ts';
+import type { IommuDevice } from '../iommu/core.ts';
 import { Bitmap } from './bitmap.ts';
+import { DeviceSet } from './device-set.ts';
 import { type Interval, IntervalTree } from './interval-tree.ts';
 import { Mapping } from './mapping.ts';
 import { type PremapPlan, premapAligned, premapNext, premapNone, premapStride } from './premap.ts';
@@ -184,4 +187,26 @@ test('residency settles the oldest pages once each, but none that was renewed or
   residency.add(mapping, 0);
   expect(settle(0, 0)).toEqual([0]);
   expect(residency.unsettledPages).toBe(0);
+});
+
+test('devices keep their numbers, and the next one takes the lowest that is free', () => {
+  const device = (streamId: number): IommuDevice => ({
+    name: `device ${streamId}`,
+    streamId,
+    stall: true,
+    pri: false,
+    ats: false,
+    pasidBits: 0,
+  });
+  const [first, second, third, fourth] = [device(1), device(2), device(3), device(4)] as const;
+  const devices = new DeviceSet();
+  for (const each of [first, second, third, second]) devices.add(each);
+  expect([first, second, third, fourth].map((each) => devices.numberOf(each))).toEqual([0, 1, 2, -1]);
+  devices.delete(first);
+  devices.delete(fourth);
+  expect([devices.at(0), devices.at(1), devices.at(2), devices.at(3)]).toEqual([null, second, third, null]);
+  expect([...devices]).toEqual([second, third]);
+  devices.add(fourth);
+  expect(devices.numberOf(fourth)).toBe(0);
+  expect(devices.has(first)).toBe(false);
 });

@@ -221,7 +221,7 @@ export class Type1 {
 
   *#attachOne(device: DeviceBackend): Steps<number> {
     const { io } = this;
-    // Before it is attached: it may fault at once, and its faults name it by its place among the devices.
+    // Before it is attached: it may fault at once, and its faults name it by its number.
     this.devices.add(device);
     io.devices.add(device.iommu);
     const attached = yield* io.iommu.attach(this.guestTable.domain, device.iommu);

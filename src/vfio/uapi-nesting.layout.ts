@@ -47,8 +47,8 @@ export const GuestTable = struct('struct vfio_iommu_guest_table', OURS, 32, {
 export const WithoutPasid = { ABORT: 0, BYPASS: 1, TRANSLATE: 2 } as const;
 
 /**
- * Followed by COUNT commands of 16 bytes (IHI 0070 §4.3, §4.4). A StreamID in them is the number of a device: its place
- * in the order in which the container's devices came.
+ * Followed by COUNT commands of 16 bytes (IHI 0070 §4.3, §4.4). A StreamID in them is the number of a device: the lowest
+ * that was free when it came into the container, which it keeps.
  */
 export const GuestInvalidation = struct('struct vfio_iommu_guest_invalidation', OURS, 12, {
   ARGSZ: [31, 0],
