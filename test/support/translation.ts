@@ -77,3 +77,17 @@ export function describe(event: number, outcome: Outcome) {
   const ipaPage = stage2 ? outcome.ipaPage : undefined;
   return { event: eventName(event), stage2, faultClass, level, ttRnW, RnW, fetchAddress, ipaPage, steps, hit };
 }
+
+/** MAIR with Write-Back, Non-cacheable, Device-nGnRE, Write-Through in Attr0 to Attr3. */
+export const MAIR0 = 0xbb04_44ff;
+
+/** A translator and one lower region of `inputBits`, with or without 52-bit addresses. */
+export function stage1Fixture(granuleBits = 12, startLevel = 0, inputBits = 48, wide = false) {
+  const fixture = translationFixture({ outputBits: wide ? 52 : 48 });
+  const region: Region = { root: fixture.tables.allocate(2 ** 20), granuleBits, startLevel };
+  const outputBits = wide ? 52 : 48;
+  const lower = { ...regionFields(region, inputBits), wide };
+  const stage1 = { lower, upper: { disabled: true }, outputBits, MAIR0, MAIR1: 0xee };
+  const context = contextOf({ stage1Enabled: true, asid: 1, stage1 });
+  return { ...fixture, region, stage1, context };
+}

@@ -1,54 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type PcieBoardOptions, pcieBoard } from '../../../../test/support/pcie-board.ts';
+import { contents, DEVFN, dmaBench, type Features, PAGE } from '../../../../test/support/dma-bench.ts';
 import { Random } from '../../../sim/random.ts';
 import { AddressType, type Completion, type MemoryRequest, NO_PASID, ResponseCode } from '../tlp.ts';
 import { DmaOutcome, DmaTransfer } from './dma-transfer.ts';
-import { EndpointFunction, type EndpointOptions } from './endpoint-function.ts';
-
-const IDENTITY = { vendor: 0x1234, device: 0x5678, classCode: 0, revision: 0 };
-const DEVFN = 8;
-const PAGE = 4096;
-
-interface Features {
-  readonly ats?: boolean;
-  readonly credits?: number;
-  readonly pasid?: boolean;
-}
-
-function bench(features: Features, board: PcieBoardOptions = {}, endpoint: Partial<EndpointOptions> = {}) {
-  const made = pcieBoard(board);
-  const target = new EndpointFunction(IDENTITY, { clock: made.clock, name: 'endpoint', lanes: 8, ...endpoint });
-  made.root.plug(DEVFN, target);
-  made.enable(DEVFN, features);
-  const finished: DmaTransfer[] = [];
-  const transfer = () => new DmaTransfer((done) => finished.push(done));
-  const load = (page: number, offset: number, length: number, changes: Partial<DmaTransfer> = {}) => {
-    const made = Object.assign(transfer(), changes);
-    target.dma.start(made.prepare(false, page, offset, new Uint8Array(length), 0, length));
-    return made;
-  };
-  const store = (page: number, offset: number, bytes: Uint8Array, changes: Partial<DmaTransfer> = {}) => {
-    const made = Object.assign(transfer(), changes);
-    target.dma.start(made.prepare(true, page, offset, bytes, 0, bytes.length));
-    return made;
-  };
-  return { ...made, target, dma: target.dma, finished, load, store };
-}
-
-type Bench = ReturnType<typeof bench>;
-
-/** The bytes that `length` bytes at I/O virtual page `page` and `offset` hold. */
-function contents(b: Bench, page: number, offset: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const at = offset + done;
-    const count = Math.min(PAGE - (at % PAGE), length - done);
-    b.memory.read(b.agent.physical(page + Math.floor(at / PAGE)) * PAGE + (at % PAGE), bytes, done, count);
-    done += count;
-  }
-  return bytes;
-}
 
 const MODES: readonly [string, Features][] = [
   ['untranslated', {}],
@@ -61,7 +16,7 @@ describe.each(MODES)('%s', (_name, features) => {
     const lengths = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 5 * PAGE }));
     fc.assert(
       fc.property(lengths, fc.integer({ min: 0, max: PAGE - 1 }), fc.boolean(), (length, offset, slow) => {
-        const b = bench(features, slow ? { linkNs: 100, agent: { memoryNs: 50 } } : {});
+        const b = dmaBench(features, slow ? { linkNs: 100, agent: { memoryNs: 50 } } : {});
         for (let page = 0; page < 8; page++) b.agent.map(0x100 + page, true);
         const bytes = new Random('bytes').bytes(length);
         b.store(0x100, offset, bytes);
@@ -84,7 +39,7 @@ describe.each(MODES)('%s', (_name, features) => {
 });
 
 test('an access that may not fault finds its page or fails; one behind it that may asks', () => {
-  const b = bench({ ats: true, credits: 16 }, { linkNs: 100, agent: { serviceNs: 1600 } });
+  const b = dmaBench({ ats: true, credits: 16 }, { linkNs: 100, agent: { serviceNs: 1600 } });
   b.agent.map(4, true);
   const there = b.load(4, 0, 8, { mayFault: false });
   const missing = b.load(5, 0, 8, { mayFault: false });
@@ -100,7 +55,7 @@ test('an access that may not fault finds its page or fails; one behind it that m
 
 describe('untranslated requests', () => {
   test('an access that stalls waits, and others to its page wait behind it: one fault a page', () => {
-    const b = bench({}, { linkNs: 100, agent: { serviceNs: 1600, memoryNs: 50 } });
+    const b = dmaBench({}, { linkNs: 100, agent: { serviceNs: 1600, memoryNs: 50 } });
     const first = b.load(5, 0, 100);
     const second = b.load(5, 200, 100);
     const third = b.load(6, 0, 100);
@@ -116,14 +71,14 @@ describe('untranslated requests', () => {
   });
 
   test('a stalled read has its memory access and its way back still to come', () => {
-    const b = bench({}, { linkNs: 100, agent: { serviceNs: 1000, memoryNs: 50 } });
+    const b = dmaBench({}, { linkNs: 100, agent: { serviceNs: 1000, memoryNs: 50 } });
     b.load(5, 0, 100);
     b.run();
     expect(b.clock.now).toBe(1000 + 50 + 100);
   });
 
   test('a read of what will be written asks for permission to write: one fault, not two', () => {
-    const b = bench({});
+    const b = dmaBench({});
     const fetched = b.load(5, 0, 64, { forWrite: true });
     b.run();
     expect(fetched.outcome).toBe(DmaOutcome.DONE);
@@ -135,7 +90,7 @@ describe('untranslated requests', () => {
   });
 
   test('an abort fails the transfer, with the bytes before it', () => {
-    const b = bench({}, { agent: { onFault: 'abort' } });
+    const b = dmaBench({}, { agent: { onFault: 'abort' } });
     b.agent.map(5, false);
     b.agent.map(7, false);
     const failed = b.load(5, 4000, 2 * PAGE);
@@ -148,7 +103,7 @@ describe('untranslated requests', () => {
   });
 
   test('a stalled access that is aborted fails, and so do those behind it that wanted the same', () => {
-    const b = bench({}, { agent: { serve: (_page, write) => write } });
+    const b = dmaBench({}, { agent: { serve: (_page, write) => write } });
     const reads = [b.load(5, 0, 8), b.load(5, 8, 8)];
     const write = b.store(5, 16, new Uint8Array(8));
     b.run();
@@ -158,14 +113,14 @@ describe('untranslated requests', () => {
   });
 
   test('bus mastering off: refused', () => {
-    const b = bench({});
+    const b = dmaBench({});
     b.write32(b.config(DEVFN, 4), 0);
     expect(b.load(5, 0, 8).outcome).toBe(DmaOutcome.REFUSED);
     expect(b.finished).toHaveLength(1);
   });
 
   test('a transfer that fails half-way sends no more of its pages', () => {
-    const b = bench({}, { agent: { onFault: 'abort' } }, { lanes: 2 });
+    const b = dmaBench({}, { agent: { onFault: 'abort' } }, { lanes: 2 });
     const failed = b.load(5, 0, 40 * PAGE);
     b.run();
     expect(failed.outcome).toBe(DmaOutcome.REFUSED);
@@ -178,7 +133,7 @@ describe('untranslated requests', () => {
 
 describe('translated requests', () => {
   test('a translation is asked for once, reads without write permission, and serves later accesses', () => {
-    const b = bench({ ats: true });
+    const b = dmaBench({ ats: true });
     b.agent.map(5, true);
     b.load(5, 0, 100);
     b.load(5, 100, 100);
@@ -187,7 +142,7 @@ describe('translated requests', () => {
   });
 
   test('a read-only translation is no good for a write: it asks again', () => {
-    const b = bench({ ats: true });
+    const b = dmaBench({ ats: true });
     b.agent.map(5, false);
     b.load(5, 0, 8);
     b.agent.map(5, true);
@@ -196,14 +151,14 @@ describe('translated requests', () => {
   });
 
   test('no translation and no page requests: denied', () => {
-    const b = bench({ ats: true });
+    const b = dmaBench({ ats: true });
     expect(b.load(5, 0, 8).outcome).toBe(DmaOutcome.DENIED);
     b.agent.map(5, false);
     expect(b.store(5, 0, new Uint8Array(8)).outcome).toBe(DmaOutcome.DENIED);
   });
 
   test('accesses that miss together ask for one translation', () => {
-    const b = bench({ ats: true }, { linkNs: 100 });
+    const b = dmaBench({ ats: true }, { linkNs: 100 });
     b.agent.map(5, true);
     for (let at = 0; at < 4; at++) b.load(5, 8 * at, 8);
     b.run();
@@ -214,7 +169,7 @@ describe('translated requests', () => {
   });
 
   test('a translation asked for is void when an invalidation met it', () => {
-    const b = bench({ ats: true }, { linkNs: 100 });
+    const b = dmaBench({ ats: true }, { linkNs: 100 });
     b.agent.map(5, true);
     b.store(5, 0, Uint8Array.of(1));
     b.clock.after(50, () => b.agent.map(5, true, b.agent.physical(5) + 1));
@@ -231,7 +186,7 @@ describe('translated requests', () => {
   });
 
   test('an invalidation of one page of a block voids a translation under way for another page of it', () => {
-    const b = bench({ ats: true }, { linkNs: 100 });
+    const b = dmaBench({ ats: true }, { linkNs: 100 });
     const translate = b.agent.translate.bind(b.agent);
     b.agent.map(5, true);
     b.agent.translate = (request) => {
@@ -251,7 +206,7 @@ describe('translated requests', () => {
   });
 
   test('an invalidation is complete when no access uses the translation any more', () => {
-    const b = bench({ ats: true }, { linkNs: 100, agent: { memoryNs: 500 } });
+    const b = dmaBench({ ats: true }, { linkNs: 100, agent: { memoryNs: 500 } });
     b.agent.map(5, true);
     b.agent.map(6, true);
     b.store(5, 0, new Uint8Array(8));
@@ -278,7 +233,7 @@ describe('translated requests', () => {
   });
 
   test('disabling ATS forgets translations, under way or cached; requests are untranslated again', () => {
-    const b = bench({ ats: true }, { linkNs: 100 });
+    const b = dmaBench({ ats: true }, { linkNs: 100 });
     b.agent.map(5, true);
     const seen: number[] = [];
     const memory = b.agent.memory.bind(b.agent);
@@ -297,7 +252,7 @@ describe('translated requests', () => {
   });
 
   test('an untranslated-only answer sends the access untranslated', () => {
-    const b = bench({ ats: true });
+    const b = dmaBench({ ats: true });
     b.agent.map(5, true);
     const translate = b.agent.translate.bind(b.agent);
     b.agent.translate = (request) => {
@@ -317,7 +272,7 @@ describe('translated requests', () => {
   });
 
   test.each([1, 4] as const)('a translation completion with status %i fails the access', (status) => {
-    const b = bench({ ats: true, credits: 4 });
+    const b = dmaBench({ ats: true, credits: 4 });
     b.agent.translate = (request) => {
       request.answer.status = status;
     };
@@ -327,7 +282,7 @@ describe('translated requests', () => {
 
   test('the observer sees which page was asked for and which was accessed', () => {
     const seen: number[][] = [];
-    const b = bench(
+    const b = dmaBench(
       { ats: true, pasid: true },
       {},
       {
@@ -346,148 +301,17 @@ describe('translated requests', () => {
   });
 });
 
-describe('page requests', () => {
-  test('the pages of a transfer are asked for together, and each once', () => {
-    const b = bench({ ats: true, credits: 16 }, { linkNs: 100, agent: { serviceNs: 1000 } });
-    b.store(5, 100, new Uint8Array(3 * PAGE));
-    b.load(6, 0, 16);
-    b.run();
-    expect(b.finished.map((t) => t.outcome)).toEqual([0, 0]);
-    expect(b.agent.messages.map((m) => [m.groupIndex, m.page, m.read, m.write, m.last])).toEqual([
-      [0, 5, false, true, false],
-      [0, 6, false, true, false],
-      [0, 7, false, true, false],
-      [0, 8, false, true, true],
-    ]);
-    expect(b.dma.counters).toMatchObject({ pageRequests: 4, coalesced: 1, retries: 0 });
-    // From the refused translation: request, four pages of service, response, second translation.
-    expect(b.dma.faultLatency.summary()).toEqual({ count: 4, p50: 4400, p99: 4400, max: 4400 });
-  });
-
-  test('what will be written is asked for with both permissions', () => {
-    const b = bench({ ats: true, credits: 16 });
-    b.load(5, 0, 64, { forWrite: true });
-    b.run();
-    b.store(5, 0, new Uint8Array(8));
-    b.run();
-    expect(b.agent.messages.map((m) => [m.page, m.read, m.write])).toEqual([[5, true, true]]);
-  });
-
-  test('Invalid Request aborts the access', () => {
-    const b = bench({ ats: true, credits: 16 }, { agent: { serve: (page) => page !== 6 } });
-    const failed = b.load(5, 0, 3 * PAGE, {});
-    b.run();
-    // One group, one answer: all its pages fail.
-    expect(failed.outcome).toBe(DmaOutcome.INVALID);
-    expect(failed.transferred).toBe(0);
-    expect(b.dma.counters.aborted).toBe(3);
-  });
-
-  test('Response Failure aborts every access that waits, and the next one at once', () => {
-    const b = bench({ ats: true, credits: 16 }, {}, { maxGroupPages: 1 });
-    b.agent.automatic = false;
-    const waiting = [b.load(5, 0, 8), b.load(6, 0, 8)];
-    b.run();
-    b.agent.respond(b.agent.messages[0] as never, ResponseCode.RESPONSE_FAILURE);
-    b.run();
-    expect(waiting.map((t) => t.outcome)).toEqual([DmaOutcome.FAILURE, DmaOutcome.FAILURE]);
-    expect(b.load(7, 0, 8).outcome).toBe(DmaOutcome.DENIED);
-    expect(b.target.pri?.responseFailure).toBe(true);
-  });
-
-  test('success without a translation is retried with growing pauses, and bounded', () => {
-    const b = bench({ ats: true, credits: 16 }, { linkNs: 100 }, { maxRetries: 5, retryPauseNs: 1000 });
-    b.agent.automatic = false;
-    const answered = new Set<number>();
-    const pump = () => {
-      for (const message of b.agent.messages) {
-        if (answered.has(message.groupIndex)) continue;
-        answered.add(message.groupIndex);
-        b.agent.respond(message, ResponseCode.SUCCESS);
-      }
-    };
-    const failed = b.load(5, 0, 8);
-    for (;;) {
-      pump();
-      if (!b.clock.fireNext()) break;
-    }
-    expect(failed.outcome).toBe(DmaOutcome.RETRIES);
-    expect(b.dma.counters).toMatchObject({ retries: 6, retriesExhausted: 1, aborted: 1, pageRequests: 1 });
-    // Seven translations and six round trips of messages, and pauses of 1, 2, 4, 8 and 16 µs.
-    expect(b.clock.now).toBe(7 * 200 + 6 * 200 + 31_000);
-  });
-
-  test('an access whose page comes only after a few retries succeeds', () => {
-    const b = bench({ ats: true, credits: 16 });
-    b.agent.automatic = false;
-    let answers = 0;
-    const send = b.agent.pageRequest.bind(b.agent);
-    b.agent.pageRequest = (message) => {
-      send(message);
-      answers += 1;
-      if (answers === 3) b.agent.map(5, true);
-      b.agent.respond(message, ResponseCode.SUCCESS);
-    };
-    const done = b.load(5, 0, 8);
-    b.run();
-    expect(done.outcome).toBe(DmaOutcome.DONE);
-    expect(b.dma.counters).toMatchObject({ retries: 2, pageRequests: 1, retriesExhausted: 0 });
-    expect(b.dma.faultLatency.count).toBe(1);
-  });
-
-  test('virtual functions share the unit of the physical function, each in its own name', () => {
-    const b = bench({ ats: true, credits: 2 }, { linkNs: 100 });
-    const virtual = new EndpointFunction(IDENTITY, {
-      clock: b.clock,
-      name: 'virtual',
-      lanes: 4,
-      sharedPageRequests: b.target.pageRequests ?? undefined,
-    });
-    b.root.plug(9, virtual);
-    expect(virtual.pri).toBe(null);
-    b.write(b.config(9, 4), 2, 6);
-    b.write(b.config(9, 0x106), 2, 0x8000);
-    b.agent.automatic = false;
-    b.load(5, 0, 8);
-    const done: DmaTransfer[] = [];
-    const start = () => {
-      const transfer = new DmaTransfer((t) => done.push(t));
-      virtual.dma.start(transfer.prepare(false, 5, 0, new Uint8Array(8), 0, 8));
-    };
-    start();
-    b.run();
-    expect(b.agent.messages.map((m) => [m.requesterId, m.page, m.last])).toEqual([
-      [8, 5, true],
-      [9, 5, true],
-    ]);
-    // A third waits: the two share two credits.
-    virtual.dma.start(new DmaTransfer(() => {}).prepare(false, 6, 0, new Uint8Array(8), 0, 8));
-    b.run();
-    expect(b.agent.messages).toHaveLength(2);
-    // A reset of the virtual function leaves the physical function's request alone, and the credit out.
-    virtual.reset();
-    expect(b.target.pageRequests?.outstanding).toBe(2);
-    b.agent.map(5, false);
-    for (const message of [...b.agent.messages]) b.agent.respond(message, ResponseCode.SUCCESS);
-    b.run();
-    expect(done).toEqual([]);
-    expect(b.finished.map((t) => t.outcome)).toEqual([DmaOutcome.DONE]);
-    expect(b.target.pageRequests?.counters.unexpected).toBe(0);
-    expect(b.target.pageRequests?.outstanding).toBe(0);
-  });
-});
-
 describe('PASID', () => {
   test('without the capability enabled, or beyond its width, nothing is sent', () => {
-    const off = bench({});
+    const off = dmaBench({});
     expect(off.load(5, 0, 8, { pasid: 1 }).outcome).toBe(DmaOutcome.NO_PASID);
-    const narrow = bench({ pasid: true }, {}, { pasidBits: 8 });
+    const narrow = dmaBench({ pasid: true }, {}, { pasidBits: 8 });
     expect(narrow.load(5, 0, 8, { pasid: 256 }).outcome).toBe(DmaOutcome.NO_PASID);
     expect(narrow.agent.faults).toEqual([]);
   });
 
   test('untranslated and translation requests carry it, translated ones do not', () => {
-    const b = bench({ ats: true, pasid: true });
+    const b = dmaBench({ ats: true, pasid: true });
     b.agent.map(5, true);
     const seen: [number, number][] = [];
     const memory = b.agent.memory.bind(b.agent);
@@ -506,7 +330,7 @@ describe('PASID', () => {
   });
 
   test('what one privilege was granted is not for the other', () => {
-    const b = bench({ ats: true, pasid: true });
+    const b = dmaBench({ ats: true, pasid: true });
     b.agent.map(5, true);
     const translate = b.agent.translate.bind(b.agent);
     b.agent.translate = (request) => {
@@ -531,7 +355,7 @@ describe('PASID', () => {
   });
 
   test('an access whose page was refused to the other privilege asks for itself', () => {
-    const b = bench({ ats: true, pasid: true }, { agent: { translateNs: 100 } });
+    const b = dmaBench({ ats: true, pasid: true }, { agent: { translateNs: 100 } });
     b.agent.map(5, true);
     const translate = b.agent.translate.bind(b.agent);
     b.agent.translate = (request) => {
@@ -546,7 +370,7 @@ describe('PASID', () => {
   });
 
   test('the same page of two address spaces is two pages', () => {
-    const b = bench({ ats: true, credits: 16, pasid: true }, { linkNs: 100 });
+    const b = dmaBench({ ats: true, credits: 16, pasid: true }, { linkNs: 100 });
     b.load(5, 0, 8, { pasid: 3 });
     b.load(5, 0, 8, { pasid: 4 });
     b.run();
@@ -560,7 +384,7 @@ describe('PASID', () => {
 
 describe('giving up', () => {
   test('a stalled access runs out unseen; its lane serves again then', () => {
-    const b = bench({}, {}, { lanes: 1 });
+    const b = dmaBench({}, {}, { lanes: 1 });
     b.agent.hold = true;
     const old = b.load(5, 0, 8);
     b.dma.abandon();
@@ -580,7 +404,7 @@ describe('giving up', () => {
   });
 
   test('page requests, translations, accesses and followers are all given up; nobody hears of them', () => {
-    const b = bench({ ats: true, credits: 16 }, { linkNs: 100 });
+    const b = dmaBench({ ats: true, credits: 16 }, { linkNs: 100 });
     b.agent.automatic = false;
     b.load(5, 0, 8);
     b.load(5, 8, 8);
@@ -601,7 +425,7 @@ describe('giving up', () => {
   });
 
   test('a completion that gives up everything spares nobody, however the rest was to go on', () => {
-    const b = bench({ ats: true }, { linkNs: 100 });
+    const b = dmaBench({ ats: true }, { linkNs: 100 });
     b.agent.map(5, true);
     let first = true;
     const heard: string[] = [];
@@ -629,7 +453,7 @@ describe('giving up', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 6000 }), fc.boolean(), (when, pri) => {
         const features = pri ? { ats: true, credits: 4 } : {};
-        const b = bench(features, { linkNs: 100, agent: { serviceNs: 700, memoryNs: 60, translateNs: 30 } });
+        const b = dmaBench(features, { linkNs: 100, agent: { serviceNs: 700, memoryNs: 60, translateNs: 30 } });
         for (let index = 0; index < 4; index++) b.store(5 + index, 100, new Uint8Array(2 * PAGE));
         b.run(when);
         const before = b.finished.length;
