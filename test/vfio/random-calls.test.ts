@@ -8,7 +8,7 @@ import type { Steps } from '../../src/sim/task.ts';
 import { FakeGuestDomain } from '../support/fake-nesting.ts';
 import { PAGE } from '../support/host.ts';
 import { vfioFixture } from '../support/vfio.ts';
-import { IOVA, IOVA_PAGES, MEMORY_PAGES, oneCall, type World } from './random-program.ts';
+import { callAtRandom, IOVA, IOVA_PAGES, MEMORY_PAGES, type World } from './random-program.ts';
 
 type Fixture = ReturnType<typeof vfioFixture>;
 
@@ -70,12 +70,7 @@ describe.each([
     const at = space.mmap(MEMORY_PAGES * PAGE);
     let callers = 3;
     function* caller(name: string): Steps {
-      const own = random.fork(name);
-      for (let call = 0; call < 150; call++) {
-        const result = yield* oneCall(world, own, at);
-        expect(Number.isSafeInteger(result)).toBe(true);
-        yield own.below(3000);
-      }
+      yield* callAtRandom(world, random.fork(name), at, 150);
       callers -= 1;
       if (callers === 0) yield* process.exit();
     }

@@ -20,7 +20,7 @@ import { type Access, DATA, driverBoard, RAM, RAM_BYTES, type TestFunction } fro
 import { bareBackend } from '../support/bare-backend.ts';
 import { PAGE } from '../support/host.ts';
 import { dmaMap, int32 } from '../support/vfio.ts';
-import { IOVA, IOVA_PAGES, MEMORY_PAGES, oneCall, type World } from './random-program.ts';
+import { callAtRandom, IOVA, IOVA_PAGES, MEMORY_PAGES, type World } from './random-program.ts';
 
 /** Guest physical address of the guest's tables: CD, then three levels of 4 KiB. */
 const TABLES = 0x8000_0000;
@@ -137,12 +137,7 @@ describe.each([
     const accesses: Access[] = [];
     let callers = 2;
     function* caller(name: string): Steps {
-      const own = random.fork(name);
-      for (let call = 0; call < 120; call++) {
-        const result = yield* oneCall(world, own, at);
-        expect(Number.isSafeInteger(result)).toBe(true);
-        yield own.below(3000);
-      }
+      yield* callAtRandom(world, random.fork(name), at, 120);
       callers -= 1;
       if (callers === 0) yield* process.exit();
     }

@@ -2,6 +2,7 @@
  * A random program of system calls, well-formed or not, in any order: what a hostile process might do to its containers,
  * groups, devices and fault queues. Each call is made of one random stream, so that a seed gives the same program again.
  */
+import { expect } from 'vitest';
 import type { AddressSpace } from '../../src/mm/address-space.ts';
 import type { Random } from '../../src/sim/random.ts';
 import type { Steps } from '../../src/sim/task.ts';
@@ -233,7 +234,7 @@ function* memoryCall(world: World, random: Random, at: number): Steps<number> {
 }
 
 /** One call; its result is a number. */
-export function* oneCall(world: World, random: Random, at: number): Steps<number> {
+function* oneCall(world: World, random: Random, at: number): Steps<number> {
   const { process } = world;
   const of = (kind: string) => descriptorOf(world, random, kind);
   const buffer = new DataView(new ArrayBuffer(random.pick([1, 4, 8, 64])));
@@ -314,5 +315,14 @@ export function* oneCall(world: World, random: Random, at: number): Steps<number
         argument,
       );
     }
+  }
+}
+
+/** So many calls at random, with pauses: each ends in a result or an errno. */
+export function* callAtRandom(world: World, random: Random, at: number, calls: number): Steps {
+  for (let call = 0; call < calls; call++) {
+    const result = yield* oneCall(world, random, at);
+    expect(Number.isSafeInteger(result)).toBe(true);
+    yield random.below(3000);
   }
 }
